@@ -1,0 +1,1 @@
+"""What a conversation was worth: pictures and figures."""

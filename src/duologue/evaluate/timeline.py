@@ -1,0 +1,86 @@
+"""A conversation as a picture: two lanes, waveforms, words, and the moments that matter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from duologue.dialogue import Speaker
+from duologue.session import Audio
+from duologue.sound.wav import whole_file
+from duologue.talk import Conversation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_LANES: dict[Speaker, tuple[str, str, float]] = {
+    "user": ("person", "#2f6f8f", 1.0),
+    "assistant": ("duologue", "#c2572b", -1.0),
+}
+_COLUMNS_PER_S = 80
+_S_PER_ROW = 12.0
+
+
+def draw(conversation: Conversation, path: str | Path) -> None:
+    """Save the timeline as a picture (.png, .svg, .pdf): whole or not at all."""
+    import matplotlib
+
+    matplotlib.use("Agg", force=False)
+    from matplotlib.figure import Figure
+
+    duration_s = len(conversation.sound) / conversation.hz
+    rows = max(1, int(np.ceil(duration_s / _S_PER_ROW)))
+    row_s = duration_s / rows
+    figure = Figure(figsize=(12, 2.6 * rows), layout="constrained")
+    for row, axes in enumerate(np.atleast_1d(figure.subplots(rows, 1))):
+        _draw_row(axes, conversation, row * row_s, (row + 1) * row_s)
+    axes.set_xlabel("seconds")
+    kind = Path(path).suffix.lstrip(".") or "png"
+    whole_file(path, lambda file: figure.savefig(file, format=kind, dpi=110))
+
+
+def _draw_row(axes: Axes, conversation: Conversation, start_s: float, end_s: float) -> None:
+    for channel, (speaker, (name, colour, centre)) in enumerate(_LANES.items()):
+        _draw_wave(axes, conversation.sound[:, channel], conversation.hz, start_s, end_s, centre, colour)
+        for utterance in conversation.dialogue.of(speaker):
+            if utterance.start_s < end_s and utterance.end_s > start_s:
+                axes.axvspan(
+                    utterance.start_s, utterance.end_s, 0.5 if centre > 0 else 0.0, 1.0 if centre > 0 else 0.5,
+                    color=colour, alpha=0.10, linewidth=0,
+                )  # fmt: skip
+            if start_s <= utterance.start_s < end_s:
+                text = utterance.text + (" —" if utterance.cut else "")
+                axes.text(utterance.start_s, centre * 1.62, text, color=colour, va="center", fontsize=8, clip_on=True)
+        axes.text(-0.008, 0.75 if centre > 0 else 0.25, name, transform=axes.transAxes, ha="right", color=colour)
+    _draw_marks(axes, conversation, start_s, end_s)
+    axes.set(xlim=(start_s, end_s), ylim=(-2, 2), yticks=[])
+    axes.spines[["top", "left", "right"]].set_visible(False)
+    axes.axhline(0, color="0.85", linewidth=0.8)
+
+
+def _draw_wave(axes: Axes, sound: Audio, hz: int, start_s: float, end_s: float, centre: float, colour: str) -> None:
+    """The loudest sample of each column, up and down: a waveform's outline."""
+    part = np.abs(sound[int(start_s * hz) : int(end_s * hz)])
+    width = max(1, hz // _COLUMNS_PER_S)
+    columns = np.pad(part, (0, -len(part) % width)).reshape(-1, width).max(axis=1)
+    loudest = max(float(np.abs(sound).max(initial=0.0)), 1e-3)
+    height = 0.42 * columns / loudest
+    at_s = start_s + np.arange(len(columns)) * width / hz
+    axes.fill_between(at_s, centre - height, centre + height, color=colour, linewidth=0)
+
+
+def _draw_marks(axes: Axes, conversation: Conversation, start_s: float, end_s: float) -> None:
+    for event in conversation.events:
+        if not start_s <= event.at_s < end_s:
+            continue
+        if event.kind == "stopped":
+            axes.axvline(event.at_s, color="#b00020", linewidth=1.2, linestyle=(0, (3, 2)))
+            axes.text(event.at_s, 0.08, " gives way", color="#b00020", fontsize=7, va="bottom")
+        elif event.kind == "resumed":
+            axes.axvline(event.at_s, color="#2e7d32", linewidth=1.2, linestyle=(0, (3, 2)))
+            axes.text(event.at_s, 0.08, " goes on", color="#2e7d32", fontsize=7, va="bottom")
+        elif event.kind == "tool_call":
+            axes.plot(event.at_s, 0, marker="D", color="#6a4fa3", markersize=5)
+            axes.text(event.at_s, 0.08, f" {event.data['name']}", color="#6a4fa3", fontsize=7, va="bottom")

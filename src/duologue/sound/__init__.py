@@ -1,0 +1,1 @@
+"""Sound, before anything understands it: files, frames, spectra, and whether somebody speaks."""
