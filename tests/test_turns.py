@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -88,10 +89,11 @@ def test_nothing_runs_ahead_of_the_sound_and_giving_way_closes_the_generator() -
     pieces = [f"Sentence {i}." for i in range(9)]
     system = ScriptedSystem(["tell me", "stop"], [pieces, ["Fine."]])
     live = session(system)
-    run(live, speech(10) + silence(35))
+    run(live, speech(10) + silence(35) + speech(8))
     made = len(system.made)
+    assert not live.replying
     assert 0 < made < 4
-    run(live, speech(40))
+    run(live, speech(30))
     assert system.closed == 1, "speech too long for a back-channel closes the reply before its words are known"
     assert len(system.made) == made
 
@@ -123,6 +125,65 @@ def test_a_backchannel_lets_the_reply_go_on_without_losing_a_sample() -> None:
     np.testing.assert_array_equal(voiced, whole[np.flatnonzero(whole)])
     assert live.history == (Message("user", "tell me"), Message("assistant", answer + " The end."))
     assert "".join(frame.text for frame in said) == answer + " The end."
+
+
+def test_a_server_ahead_of_the_loudspeaker_resumes_at_the_sample_that_was_heard() -> None:
+    answer = "A long story that goes on and on and on and on."
+    live = session(ScriptedSystem(["tell me", "mm-hm"], [[answer], []]))
+    for frame in speech(10) + silence(20):
+        live.hear(frame)
+    sent = np.concatenate([live.say().audio for _ in range(20)])
+    heard_samples = 7 * live.said_samples + 5
+    live.played(1, heard_samples)
+    stopped = [event for frame in speech(10) for event in live.hear(frame) if event.kind == "stopped"]
+    assert stopped[0].data["heard_text"] == answer[: len(stopped[0].data["heard_text"])] != answer
+    for frame in silence(20):
+        live.hear(frame)
+    said = [live.say() for _ in range(100)]
+    (resumed,) = (event for frame in said for event in frame.events if event.kind == "resumed")
+    assert resumed.data["from_samples"] == heard_samples
+    assert stopped[0].data["heard_text"] + resumed.data["text"] == answer
+    whole = np.concatenate((sent[:heard_samples], *(frame.audio for frame in said)))
+    np.testing.assert_array_equal(whole[: len(tone(answer))], tone(answer))
+
+
+def test_more_than_was_sent_cannot_have_been_heard() -> None:
+    live = session(ScriptedSystem(["tell me", "stop"], [["One two three four five six seven eight."], ["Fine."]]))
+    for frame in speech(10) + silence(20):
+        live.hear(frame)
+    for _ in range(10):
+        live.say()
+    live.played(1, 10**9)
+    (stopped,) = live.cancel()
+    assert stopped.data["heard_text"] == "One"
+    assert live.history[-1].interrupted
+
+
+def test_sound_that_comes_in_crumbs_is_said_without_a_gap() -> None:
+    whole = tone("crumbs and crumbs")
+
+    class Crumbs:
+        said_hz = 24_000
+
+        def reply(self, turn: Turn) -> Iterator[Part | None]:
+            for start in range(0, len(whole), 300):
+                yield Speech(whole[start : start + 300], "" if start else "crumbs and crumbs")
+                yield None
+
+    said, _ = run(TurnSession(Crumbs(), LevelVad()), speech(10) + silence(200))
+    audio = np.concatenate([frame.audio for frame in said]).reshape(-1, 768)
+    np.testing.assert_array_equal(audio[audio.any(axis=1)].reshape(-1)[: len(whole)], whole)
+
+
+def test_two_utterances_heard_in_one_burst_are_one_turn() -> None:
+    system = ScriptedSystem(["both"], [["Fine."]])
+    live = session(system)
+    for frame in (speech(10) + silence(30)) * 2:
+        live.hear(frame)
+    live.say()
+    assert len(system.turns) == 1
+    assert system.turns[0].audio is not None
+    assert np.count_nonzero(np.abs(system.turns[0].audio) > 0.1) == 20 * 512
 
 
 def test_noise_without_words_lets_the_reply_go_on() -> None:
@@ -182,16 +243,13 @@ def test_cancel_leaves_silence() -> None:
 class Failing:
     said_hz = 24_000
 
-    def reply(self, turn: Turn) -> list[Part]:  # type: ignore[override]
-        def parts():  # type: ignore[no-untyped-def]
-            yield Speech(tone("Well"), "Well")
-            raise RuntimeError("the plug was pulled")
-
-        return parts()  # type: ignore[no-any-return]
+    def reply(self, turn: Turn) -> Iterator[Part | None]:
+        yield Speech(tone("Well"), "Well")
+        raise RuntimeError("the plug was pulled")
 
 
 def test_a_failing_system_ends_its_turn_and_not_the_call() -> None:
-    live = TurnSession(Failing(), LevelVad())  # type: ignore[arg-type]
+    live = TurnSession(Failing(), LevelVad())
     _, events = run(live, (speech(10) + silence(60)) * 2)
     failures = [event for event in events if event.kind == "failed"]
     assert len(failures) == 2

@@ -31,13 +31,13 @@ def speak(text: str, voice: str, words_per_minute: int) -> tuple[bytes, int]:
         raise RuntimeError("espeak-ng cannot read its data")
     samples = bytearray()
 
-    @_Callback
     def collect(sound: ctypes._Pointer[ctypes.c_short], count: int, _events: int | None) -> int:
         if sound and count > 0:
             samples.extend(ctypes.string_at(sound, count * 2))
         return 0
 
-    library.espeak_SetSynthCallback(collect)
+    callback = _Callback(collect)
+    library.espeak_SetSynthCallback(callback)
     if library.espeak_SetVoiceByName(voice.encode()) != 0:
         raise RuntimeError(f"espeak-ng has no voice {voice!r}")
     library.espeak_SetParameter(_RATE, words_per_minute, 0)

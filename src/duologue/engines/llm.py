@@ -9,7 +9,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -141,7 +141,7 @@ class TransformersChat:
         finally:
             written.close()
 
-    def _write(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> Iterator[str]:
+    def _write(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> Generator[str]:
         """Generation runs in a thread of its own; closing this stops it at its next token."""
         from transformers import StoppingCriteriaList, TextIteratorStreamer
 
@@ -153,9 +153,12 @@ class TransformersChat:
 
         def generate() -> None:
             try:
-                stop = StoppingCriteriaList([lambda ids, scores, **_: _all(closed.is_set(), len(ids))])
                 self._model.generate(
-                    **prompt, streamer=streamer, do_sample=False, max_new_tokens=self.max_new_tokens, stopping_criteria=stop
+                    **prompt,
+                    streamer=streamer,
+                    do_sample=False,
+                    max_new_tokens=self.max_new_tokens,
+                    stopping_criteria=StoppingCriteriaList([lambda ids, _scores: _all(closed.is_set(), len(ids))]),
                 )
             except Exception as error:
                 failure.append(error)

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import soundfile
@@ -76,7 +76,12 @@ class Espeak:
     def speak(self, text: str) -> Iterator[Audio]:
         options = ["-v", self.voice, "-s", str(self.words_per_minute), "--stdin", "--stdout"]
         wav = _run([*self._command, *options], text.encode())
-        yield np.frombuffer(wav[_after_header(wav) :], "<i2").astype(np.float32) / 32768
+        yield _samples(wav[_after_header(wav) :])
+
+
+def _samples(pcm: bytes) -> Audio:
+    """16-bit little-endian samples as float32 in [-1, 1]."""
+    return np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768)
 
 
 def _after_header(wav: bytes) -> int:
@@ -154,7 +159,7 @@ class TransformersVits:
 
 
 @lru_cache(maxsize=2)
-def _vits(path_or_hub_id: str) -> tuple[object, object]:
+def _vits(path_or_hub_id: str) -> tuple[Any, Any]:
     from transformers import AutoTokenizer, VitsModel
 
     try:
@@ -185,6 +190,6 @@ class OpenAISpeech:
                 for chunk in response.iter_bytes(4800):
                     whole = odd + chunk
                     odd = whole[len(whole) // 2 * 2 :]
-                    yield np.frombuffer(whole[: len(whole) // 2 * 2], "<i2").astype(np.float32) / 32768
+                    yield _samples(whole[: len(whole) // 2 * 2])
         except OpenAIError as error:
             raise EngineError(f"the speech endpoint {self._client.base_url} failed: {error}") from error

@@ -10,14 +10,16 @@ the user has finished, and the history keeps what was heard, not what was writte
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import chain
 
 import numpy as np
 
+from duologue.desk import Desk
 from duologue.dialogue import Message, ToolCall
-from duologue.engines import EngineError
+from duologue.engines import EngineError, named
 from duologue.engines.asr import ASR
 from duologue.engines.llm import LLM, Toolbox
 from duologue.engines.sentences import SentenceCutter
@@ -27,6 +29,18 @@ from duologue.session import Audio, Failed, Heard, Part, Speech, ToolReturned, T
 SAID_HZ = 24_000
 MOST_TOOL_ROUNDS = 5
 SORRY = "Sorry, something went wrong on my side. Please say that again."
+
+
+def cascade(
+    asr: str = "pocketsphinx",
+    llm: str = "desk",
+    tts: str = "embedded",
+    now: Callable[[], datetime] = datetime.now,
+) -> CleanS2S:
+    """The cascade for one caller, its engines by name (`engines.named`). The desk's tools are the caller's own; a
+    mind other than the desk may call them too. Raises EngineError for an engine that cannot be had."""
+    desk = Desk(now)
+    return CleanS2S(named.recogniser(asr), named.mind(llm, desk), named.voice(tts), desk)
 
 
 @dataclass
