@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from duologue.desk import Answer, Desk
+from duologue.desk.facts import COUNTRY
 from duologue.dialogue import Message, ToolCall
 
 NOON = datetime.datetime(2025, 3, 4, 15, 15)
@@ -117,6 +118,13 @@ def test_says_so_in_the_right_language() -> None:
 def test_nothing_to_answer_is_an_error(messages: list[Message]) -> None:
     with pytest.raises(ValueError, match="messages that end with the user's"):
         a_desk().answer(messages)
+
+
+@pytest.mark.parametrize("country", COUNTRY.values)
+def test_the_capital_of_a_country_leads_back_to_it(country: str) -> None:
+    name = COUNTRY.write(country, "en")
+    capital = answer_to(f"what is the capital of {name}").removeprefix(f"The capital of {name} is ")[:-1]
+    assert answer_to(f"{capital} is the capital of which country") == f"{capital} is the capital of {name}."
 
 
 # ---------------------------------------------------------------- conversations

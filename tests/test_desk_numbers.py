@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duologue.desk import numbers
+from duologue.desk.kinds import NUMBER, find
 from duologue.desk.rules import LANGUAGES, Language, parse, pattern, sentence
 from duologue.desk.times import read_duration, read_time, say_duration, say_time
 from duologue.desk.transcript import plain
@@ -89,6 +90,10 @@ def test_a_duration_read_back_is_the_same(seconds: int, language: Language) -> N
 )
 def test_plain_text(heard: str, language: Language, meant: str) -> None:
     assert plain(heard, language) == meant
+
+
+def test_values_are_whole_words() -> None:
+    assert find(NUMBER, "someone weighs ten stone", "en") == [10]
 
 
 # ---------------------------------------------------------------- rules

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import replace
-from itertools import islice, pairwise
+from itertools import combinations, islice
 from pathlib import Path
 from typing import cast
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from duologue.desk import TOPICS, Desk, Language, Question, check, grammar, questions
+from duologue.desk import TOPICS, Desk, Language, Question, check, grammar, numbers, questions
 from duologue.desk.questions import Split
 from duologue.desk.rules import LANGUAGES, parse, pattern
 from duologue.dialogue import Message
@@ -88,8 +88,8 @@ def test_there_are_thousands_of_distinct_questions(language: Language) -> None:
 
 
 def test_no_combination_is_in_both_splits() -> None:
-    train = {q.key for seed in range(3) for q in some(seed, 4000)}
-    test = {q.key for seed in range(3) for q in some(seed, 1000, split="test")}
+    train = {q.key for seed in range(2) for q in some(seed, 3000)}
+    test = {q.key for seed in range(2) for q in some(seed, 1000, split="test")}
     assert len(test) > 500
     assert not train & test
 
@@ -103,8 +103,8 @@ def test_a_follow_up_in_train_never_shows_a_combination_of_test() -> None:
 @BOTH
 def test_each_value_is_in_train(language: Language) -> None:
     """Each word that test answers need is somewhere in train."""
-    train = {word for q in some(0, 12000, language) for word in re.findall(r"[a-z']+|[一-鿿]", q.answer.lower())}
-    test = {w for q in some(0, 1500, language, "test") for w in re.findall(r"[a-z']+|[一-鿿]", q.answer.lower())}
+    train = {word for q in some(0, 8000, language) for word in re.findall(r"[a-z']+|[一-鿿]", q.answer.lower())}
+    test = {w for q in some(0, 1000, language, "test") for w in re.findall(r"[a-z']+|[一-鿿]", q.answer.lower())}
     assert test <= train
 
 
@@ -140,7 +140,8 @@ def test_a_wrong_number_is_wrong(seed: int, language: Language, error: int) -> N
         if question.content.kind == "number":
             wrong = [cast(int, value) + error for value in question.content.values]
             assert not check(question, " ".join(map(str, wrong)))
-            assert not check(question, f"{question.answer} {wrong[-1]}")
+            if wrong[-1] not in numbers.find(question.text, language):
+                assert not check(question, f"{question.answer} {wrong[-1]}")
         if question.content.kind == "digits":
             (digits,) = question.content.values
             assert not check(question, str(digits) + str(error))
@@ -151,8 +152,9 @@ def test_a_wrong_number_is_wrong(seed: int, language: Language, error: int) -> N
 @given(SEEDS, st.sampled_from(LANGUAGES))
 def test_the_answer_to_another_question_is_wrong(seed: int, language: Language) -> None:
     asked = [q for q in some(seed, 40, language) if q.topic != "chat"]
-    for question, other in pairwise(asked):
-        if question.content != other.content and not set(question.content.values) & set(other.content.values):
+    for question, other in combinations(asked, 2):
+        alike = question.content.kind == other.content.kind
+        if alike and not set(question.content.values) & set(other.content.values):
             assert not check(question, other.answer), (question, other.answer)
 
 

@@ -71,12 +71,12 @@ class Asked:
 class Intent:
     """One thing that can be asked.
 
-    rules   per language, the ways to ask it (see `rules`); `kinds` has the names in them
-    draw    values of a question, or None when nobody can know the answer beforehand
-    solve   the answer
-    follow  for a follow-up: what is meant after the question before, or None when it makes no sense there
+    rules     per language, the ways to ask it (see `rules`); `kinds` has the names in them
+    draw      values of a question, or None when nobody can know the answer beforehand
+    solve     the answer
+    follow    for a follow-up: what is meant after the question before, or None when it makes no sense there
+    spot      understands text that no rule matches, from the words that count
     held_out  whether a value alone may be kept for the test split (two values together always may)
-    spot    understands text that no rule matches, from the words that count
     """
 
     name: str
