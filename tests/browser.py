@@ -1,7 +1,8 @@
 """A running server, and a real browser that looks at its page: fixtures for the tests of the page.
 
-The server is the real one; the system behind it is scripted and answers with pure tones, so that a test can tell
-whose sound it hears. Chromium's fake microphone plays a wav file from the moment it opens.
+The server is the real one. The first system behind it is scripted and answers with pure tones, so that a test can
+tell whose sound it hears; the second is the cascade. Chromium's fake microphone plays a wav file from the moment it
+opens.
 
 PYTEST_DONT_REWRITE (tests both import from here and take the fixtures, by `pytest_plugins`)
 """
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 import shutil
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,8 +25,10 @@ import uvicorn
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Playwright, sync_playwright
 
 from conftest import need
+from duologue.engines.tts import EmbeddedVoice
 from duologue.serve.server import ServeConfig, app
 from duologue.session import Audio, Part, Turn
+from duologue.systems import SYSTEMS
 
 MIC_HZ = 22_050
 HZ = 24_000
@@ -92,7 +94,8 @@ def house() -> Iterator[House]:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
     running = House(f"http://127.0.0.1:{port}/")
-    application = app({"scripted": running.caller}, ServeConfig(port=port, vad=Loudness()))
+    systems = {"scripted": running.caller, "clean_s2s": SYSTEMS["clean_s2s"]}
+    application = app(systems, ServeConfig(port=port, vad=Loudness()))
     server = uvicorn.Server(uvicorn.Config(application, port=port, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -117,16 +120,11 @@ def silence(duration_s: float) -> Audio:
 
 
 @pytest.fixture(scope="session")
-def spoken(tmp_path_factory: pytest.TempPathFactory) -> Audio:
-    """A question, spoken by a synthetic voice: [N] for the microphone."""
-    path = str(tmp_path_factory.mktemp("spoken") / "question.wav")
-    words = "what is twelve plus seven"
-    voices = {"espeak-ng": ["espeak-ng", "-w", path, words], "flite": ["flite", "-t", words, "-o", path]}
-    found = [command for program, command in voices.items() if shutil.which(program)]
-    need(bool(found), "a voice (espeak-ng or flite)")
-    subprocess.run(found[0], check=True)
-    sound, rate_hz = soundfile.read(path, dtype="float32")
-    return np.asarray(soxr.resample(sound, rate_hz, MIC_HZ) * 0.8, np.float32)
+def spoken() -> Audio:
+    """A question, spoken by the best synthetic voice of this machine: [N] for the microphone."""
+    voice = EmbeddedVoice()
+    sound = np.concatenate(list(voice.speak("What is twelve plus seven?")))
+    return np.asarray(soxr.resample(sound, voice.hz, MIC_HZ) * 0.8, np.float32)
 
 
 # ---------------------------------------------------------------- the browser

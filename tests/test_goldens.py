@@ -1,7 +1,8 @@
 """Numbers recorded from the reference implementations, and hand-worked cases.
 
-`pytest tests/test_goldens.py --goldens DIR` compares every golden file under DIR that duologue has a reader for, and
-names those it has none for. A reader is found by the file's name and takes its path.
+`pytest tests/test_goldens.py --goldens DIR` compares every golden file under DIR that duologue has a reader for,
+and names those it has none for. A reader is found by the file's name, or by its folder and name where several
+folders have a file of that name, and takes its path.
 """
 
 from __future__ import annotations
@@ -10,16 +11,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import need
-from golden_readers import clean_s2s, features
 
-READERS: dict[str, Callable[[Path], None]] = {**clean_s2s.READERS, **features.READERS}
+from conftest import need
+from golden_readers import clean_s2s, features, omni_flatten, tokens, woven
+
+Reader = Callable[[Path], None]
+READERS: dict[str, Reader] = {}
+for part in (clean_s2s, features, omni_flatten, tokens, woven):
+    READERS |= part.READERS
+
+
+def reader(path: Path) -> Reader | None:
+    return READERS.get(f"{path.parent.name}/{path.name}") or READERS.get(path.name)
 
 
 def found(folder: Path) -> tuple[list[Path], list[Path]]:
     """The golden files under `folder` with a reader, and those without."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "README.md")
-    return [p for p in files if p.name in READERS], [p for p in files if p.name not in READERS]
+    return [p for p in files if reader(p)], [p for p in files if not reader(p)]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -32,8 +41,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def test_golden(golden: Path | None, pytestconfig: pytest.Config) -> None:
     need(golden is not None, f"a golden file with a reader under {pytestconfig.getoption('--goldens')}")
-    assert golden is not None
-    READERS[golden.name](golden)
+    compare = golden and reader(golden)
+    assert compare
+    assert golden
+    compare(golden)
 
 
 def test_what_has_no_reader_is_named(pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]) -> None:

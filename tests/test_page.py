@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import soxr
 from playwright.sync_api import Page, expect
 
-from browser import HZ, TONE_HZ, House, Open, silence, tone, wait_until
+from browser import HZ, MIC_HZ, TONE_HZ, House, Open, silence, tone, wait_until
 from duologue.dialogue import ToolCall
 from duologue.session import Audio, Heard, Part, Speech, ToolReturned
 
@@ -70,6 +71,15 @@ def pitch_hz(sound: Audio, rate_hz: float) -> float:
     return float(np.argmax(spectrum) * rate_hz / len(sound))
 
 
+def likeness(sound: Audio, part: Audio) -> float:
+    """The largest normalised correlation of `part` with any stretch of `sound`."""
+    size = len(sound) + len(part)
+    product = np.fft.irfft(np.fft.rfft(sound, size) * np.conj(np.fft.rfft(part, size)), size)
+    at = int(np.argmax(product[: len(sound)]))
+    stretch = sound[at : at + len(part)]
+    return float(product[at] / (np.linalg.norm(stretch) * np.linalg.norm(part)))
+
+
 def words(text: str) -> list[str]:
     return text.split()
 
@@ -90,21 +100,21 @@ def test_a_spoken_question_gets_a_spoken_answer(browse: Open, house: House, spok
     expect(page.locator(".entry.user [data-part=heard]")).to_have_text("what is twelve plus seven")
     expect(page.locator(".entry.assistant [data-part=heard]")).to_have_text("Nineteen.")
     out, rate_hz = heard_at_tap(page)
-    assert np.sum(np.abs(out) > 0.01) == pytest.approx(0.6 * rate_hz, rel=0.1)
+    assert np.sum(np.abs(out) > 0.01) > 0.3 * rate_hz
     assert pitch_hz(out, rate_hz) == pytest.approx(TONE_HZ, abs=3)
     assert np.abs(out).max() == pytest.approx(0.3, abs=0.01)
-
-
-def test_the_files_hold_both_sides(browse: Open, house: House, spoken: Audio) -> None:
-    house.script = [NINETEEN]
-    page = browse("?aec=0&autostart=1", np.concatenate([silence(1), spoken]))
-    wait_until(page, f"window.duologue.stats.played_ms >= 600 && {LISTENING_AGAIN}")
     page.click("#talk")
     you, duologue = recording(page)
-    told = account(page)
+    compare_files(you, duologue, account(page))
+    assert likeness(you, soxr.resample(spoken, MIC_HZ, HZ)) > 0.98
+
+
+def compare_files(you: Audio, duologue: Audio, told: dict[str, Any]) -> None:
+    """The sound that the page saves, beside what its JSON says of the same conversation."""
     question, answer = told["utterances"]
     assert (question["speaker"], answer["speaker"]) == ("user", "assistant")
     assert pitch_hz(duologue, HZ) == pytest.approx(TONE_HZ, abs=3)
+    assert np.sum(np.abs(duologue) > 0.01) == pytest.approx(0.6 * HZ, rel=0.03)
     onset_s, reply_s = (np.flatnonzero(np.abs(side) > 0.1)[0] / HZ for side in (you, duologue))
     assert question["start_s"] == pytest.approx(onset_s, abs=0.1)
     assert answer["start_s"] == pytest.approx(reply_s, abs=0.02)
@@ -112,11 +122,20 @@ def test_the_files_hold_both_sides(browse: Open, house: House, spoken: Audio) ->
     assert told["latencies_ms"][0] / 1000 == pytest.approx(reply_s - last_voiced_s, abs=0.15)
 
 
+def test_the_cascade_understands_and_answers(browse: Open, spoken: Audio) -> None:
+    page = browse("?aec=0", np.concatenate([silence(1), spoken]))
+    page.select_option("#model", "clean_s2s")
+    page.click("#talk")
+    wait_until(page, f"window.duologue.stats.played_ms > 500 && {LISTENING_AGAIN}", patience_s=90)
+    expect(page.locator(".entry.user [data-part=heard]")).to_have_text("what is twelve plus seven")
+    expect(page.locator(".entry.assistant [data-part=heard]")).to_contain_text("nineteen")
+
+
 def test_speaking_cuts_the_reply_and_what_was_not_heard_is_struck_through(
     browse: Open, house: House, spoken: Audio
 ) -> None:
     house.script = [LONG, NINETEEN]
-    page = browse("?aec=0&autostart=1", np.concatenate([silence(1), spoken, silence(4), spoken]))
+    page = browse("?aec=0&autostart=1", np.concatenate([silence(1), spoken, silence(2.5), spoken]))
     wait_until(page, f"document.querySelectorAll('.entry.assistant').length === 2 && {LISTENING_AGAIN}")
     cut = page.locator(".entry.assistant.cut")
     heard, lost = (words(cut.locator(f"[data-part={part}]").inner_text()) for part in ("heard", "lost"))
@@ -180,8 +199,9 @@ def test_the_keyboard_does_everything(browse: Open, house: House, spoken: Audio)
 
 def test_holding_space_in_a_hands_free_call_is_one_turn(browse: Open, house: House, spoken: Audio) -> None:
     house.script = [NINETEEN, NINETEEN]
-    page = browse("?aec=0&autostart=1", np.concatenate([silence(1), spoken]))
-    wait_until(page, "window.duologue.stats.sent_ms > 200")
+    twice = np.concatenate([spoken[:MIC_HZ], silence(0.8), spoken[:MIC_HZ]])
+    page = browse("?aec=0&autostart=1", np.concatenate([silence(0.5), twice]))
+    wait_until(page, "window.duologue.stats.sent_ms > 0")
     page.keyboard.down("Space")
     wait_until(page, "window.duologue.stats.sent_ms > 3000")
     page.keyboard.up("Space")
@@ -231,4 +251,16 @@ def test_a_microphone_that_does_not_open_comes_with_a_remedy(workshop: Page, nam
     workshop.evaluate(refuse, name)
     workshop.click("#talk")
     expect(workshop.locator("#advice")).to_contain_text(remedy)
+    assert workshop.evaluate("window.duologue.stats.state") == "error"
+
+
+def test_a_server_that_cannot_be_reached_is_named(workshop: Page, house: House) -> None:
+    workshop.reload()
+    wait_until(workshop, "window.duologue !== undefined")
+    elsewhere = "class extends WebSocket { constructor(_, kinds) { super('ws://127.0.0.1:9/', kinds); } }"
+    workshop.evaluate(f"void (window.WebSocket = {elsewhere})")
+    workshop.click("#talk")
+    expect(workshop.locator("#advice")).to_contain_text(
+        "cannot be reached. Is “duologue serve” still running?"
+    )
     assert workshop.evaluate("window.duologue.stats.state") == "error"

@@ -134,6 +134,32 @@ def test_where_speech_begins_and_ends_is_counted_in_appended_sound() -> None:
     play(Teller(), scene)
 
 
+def test_speech_stops_a_reply_within_the_confirm_time_and_a_frame() -> None:
+    """Counted in sound: how much of the user's speech was heard when the reply fell silent."""
+    confirm_ms, frame_ms = 200, 32
+
+    async def scene(caller: Caller) -> None:
+        await ask_without_waiting(caller)
+        await caller.until("response.output_audio.delta")
+        await caller.say(np.zeros(24_000, np.float32))
+        for spoken_ms in range(8, 1000, 8):
+            await caller.say(np.full(192, 0.5, np.float32))
+            await caller.send("conversation.item.retrieve", item_id="greeting")
+            heard_so_far = await caller.until("input_audio_buffer.speech_started", "conversation.item.retrieved")
+            if heard_so_far["type"] == "input_audio_buffer.speech_started":
+                break
+        assert confirm_ms <= spoken_ms <= confirm_ms + frame_ms
+        done = await caller.until("response.output_audio.delta", "response.done")
+        assert done["type"] == "response.done", "nothing of the old reply follows"
+
+    play(Teller(words=1000), scene, lead_ms=100)
+
+
+async def ask_without_waiting(caller: Caller) -> None:
+    await caller.send("conversation.item.create", item={**HELLO, "id": "greeting"})
+    await caller.send("response.create")
+
+
 def test_the_client_may_end_a_turn_that_the_server_detects() -> None:
     async def scene(caller: Caller) -> None:
         await caller.say(speech(0.5, 0.1))
@@ -280,6 +306,23 @@ def test_the_tools_of_the_system_are_shown_beside_the_protocol() -> None:
         Message("tool", "set", call_id="c1"),
         Message("assistant", "Done."),
     )
+
+
+def test_the_tools_of_the_client_do_not_hide_those_of_the_system() -> None:
+    own, theirs = ToolCall("c1", "timer", "{}"), ToolCall("c2", "weather", "{}")
+    system = Scripted([Heard("x"), own, ToolReturned("c1", "set"), theirs])
+
+    async def scene(caller: Caller) -> None:
+        await caller.configure(tools=[{"type": "function", "name": "weather"}])
+        done = await ask(caller)
+        assert [(item["type"], item.get("name")) for item in done["output"]] == [
+            ("message", None),
+            ("function_call", "weather"),
+        ]
+        private = [event["duologue"] for event in caller.events if "duologue" in event]
+        assert [list(data) for data in private] == [["tool_call"], ["tool_result"], ["latency"]]
+
+    play(system, scene)
 
 
 def test_a_long_call_id_is_replaced_by_a_short_one() -> None:

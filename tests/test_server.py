@@ -27,6 +27,21 @@ from serving import Caller, Served, Teller, calling, serving, speech
 
 KEY = "a-key-of-mine"
 
+INSTRUMENTS = [
+    "duologue_slots",
+    "duologue_admissions_total",
+    "duologue_closes_total",
+    "duologue_errors_total",
+    "duologue_session_seconds",
+    "duologue_step_seconds",
+    "duologue_step_budget_seconds",
+    "duologue_late_steps_total",
+    "duologue_stop_seconds",
+    "duologue_input_dropped_ms_total",
+    "duologue_output_dropped_ms_total",
+    "duologue_queue_ms",
+]
+
 
 @pytest.fixture(scope="module")
 def open_house() -> Iterator[Served]:
@@ -77,21 +92,8 @@ def test_health_and_metrics(open_house: Served) -> None:
             metrics = (await client.get("/metrics")).text
             assert 'duologue_sessions{protocol="realtime"} 1.0' in metrics
             assert 'duologue_first_audio_seconds_count{from="speech"} 1.0' in metrics
-            for name in [
-                "slots",
-                "admissions_total",
-                "closes_total",
-                "errors_total",
-                "session_seconds",
-                "step_seconds",
-                "step_budget_seconds",
-                "late_steps_total",
-                "stop_seconds",
-                "input_dropped_ms_total",
-                "output_dropped_ms_total",
-                "queue_ms",
-            ]:
-                assert f"duologue_{name}" in metrics
+            for name in INSTRUMENTS:
+                assert name in metrics
 
     asyncio.run(scene())
 
@@ -168,10 +170,20 @@ def test_the_page_loads_nothing_from_elsewhere(open_house: Served) -> None:
         ("GET", "/../server.py", 404),
         ("DELETE", "/v1/models", 405),
         ("POST", "/v1/realtime/calls", 501),
+        ("POST", "/v1/live/sessions", 501),
     ],
 )
 def test_other_paths_and_methods(open_house: Served, method: str, path: str, status: int) -> None:
     assert httpx.request(method, open_house.http + path).status_code == status
+
+
+def test_there_are_no_conversations_elsewhere(open_house: Served) -> None:
+    async def scene() -> int:
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(f"ws://127.0.0.1:{open_house.port}/v1/elsewhere")
+        return refused.value.response.status_code
+
+    assert asyncio.run(scene()) == 404
 
 
 # ---------------------------------------------------------------- who may
@@ -312,6 +324,11 @@ def test_a_system_that_cannot_be_started_ends_that_session_only() -> None:
     asyncio.run(scene())
 
 
+async def read_on(caller: Caller) -> None:
+    while True:
+        await caller.next()
+
+
 SERVER = """
 import sys
 sys.path.insert(0, {tests!r})
@@ -324,7 +341,7 @@ sys.exit(serve({{"teller": lambda: Teller(words={words})}}, config))
 """
 
 
-@pytest.mark.parametrize(("words", "drain_s"), [(5, 30), (10_000, 0.5)])
+@pytest.mark.parametrize(("words", "drain_s"), [(10, 30), (10_000, 0.5)])
 def test_a_stopped_server_lets_replies_end_but_does_not_wait_for_ever(words: int, drain_s: float) -> None:
     """On SIGTERM: not healthy, no new callers, idle callers go at once, replies may end; exit code 0."""
 
@@ -343,12 +360,11 @@ def test_a_stopped_server_lets_replies_end_but_does_not_wait_for_ever(words: int
             assert refused.value.response.status_code == 503
             assert refused.value.response.headers["Retry-After"]
             with pytest.raises(ConnectionClosed) as closed:
-                while True:
-                    await talker.next()
+                await read_on(talker)
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == 1012
             ended = [event["response"]["status"] for event in talker.events if event["type"] == "response.done"]
-            assert ended == (["completed"] if words == 5 else [])
+            assert ended == (["completed"] if words == 10 else [])
 
     code = SERVER.format(tests=str(Path(__file__).parent), drain_s=drain_s, words=words)
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as server:

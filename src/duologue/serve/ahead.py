@@ -6,11 +6,12 @@ most wait in between: a reply that is given up has not been made much further th
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Final, Protocol, TypeVar, cast
 
 from duologue.session import Audio, Failed, Part, Turn, TurnTaker
@@ -94,6 +95,17 @@ class Ahead:
             done = work()
             self.moved_at_s = time.monotonic()
             return done
+
+
+def in_this_loop(call: Callable[[], None]) -> Callable[[], None]:
+    """What a thread may call so that `call` is called in the running event loop; nothing once that is closed."""
+    loop = asyncio.get_running_loop()
+
+    def call_from_thread() -> None:
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(call)
+
+    return call_from_thread
 
 
 class _Work:

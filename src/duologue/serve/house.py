@@ -15,7 +15,7 @@ from duologue.serve.limits import Limits, Slots
 from duologue.serve.metrics import Metrics
 from duologue.serve.outbox import Outbox
 from duologue.session import TurnTaker
-from duologue.sound.vad import Vad
+from duologue.sound.vad import Vad, silero
 from duologue.turns import TurnSettings
 
 DRAIN_GRACE_S = 2.0
@@ -32,7 +32,7 @@ class ServeConfig:
     keys       callers have to show one of them; without keys only this machine is served
     lead_ms    how far ahead of the loudspeaker sound is sent
     settings   of turn-taking, as far as the client does not say otherwise
-    vad        None: the default of `TurnSession`
+    vad        None: Silero's
     open_page  show the page in a browser when the server is up
     """
 
@@ -61,6 +61,7 @@ class House:
         if not systems:
             raise ValueError("there is nothing to serve; give at least one system")
         self.systems, self.config, self.limits = systems, config, config.limits
+        self.vad = config.vad or silero()
         self.slots = Slots(config.limits.slots)
         self.metrics = Metrics(config.limits.slots)
         self.keys = Keys(config.keys)

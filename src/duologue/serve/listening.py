@@ -111,14 +111,15 @@ class Ear:
 
     def end_utterance(self) -> None:
         """The client says that the user has finished: an open utterance is over. Raises EventError if none is."""
-        if not self._session.listening:
+        self.ended_by_client = True
+        events = self._session.flush()
+        self._on(events)
+        self.ended_by_client = False
+        if not any(event.kind == "turn" for event in events):
             raise EventError(
                 "input_audio_buffer_commit_empty",
                 "Error committing input audio buffer: buffer too small. Nobody has spoken since the last turn.",
             )
-        self.ended_by_client = True
-        self._on(self._session.flush())
-        self.ended_by_client = False
 
     def clear(self) -> None:
         """Drop what is buffered, and an utterance that is not over yet."""

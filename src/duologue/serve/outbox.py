@@ -95,7 +95,8 @@ class Outbox:
     async def _deliver(self, waiting: _Waiting) -> None:
         self._sending = True
         try:
-            await asyncio.wait_for(self._send(waiting.message), self._limits.blocked_write_s)
+            async with asyncio.timeout(self._limits.blocked_write_s):
+                await self._send(waiting.message)
         except TimeoutError:
             raise SlowConsumerError from None
         finally:

@@ -5,14 +5,12 @@ Everything that happens is put into the outbox in the moment in which it happens
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from duologue.serve.ahead import Ahead
+from duologue.serve.ahead import Ahead, in_this_loop
 from duologue.serve.configuration import Configuration
 from duologue.serve.conversation import Conversation, Item, Question, new_id, question
 from duologue.serve.events import (
@@ -49,26 +47,16 @@ class Realtime:
         self._house, self._limits, self._put = house, house.limits, outbox.put
         self._id, self._expires_at = new_id("sess"), int(time.time() + house.limits.session_s)
         self._configuration = configuration
-        self._session = TurnSession(ahead, house.config.vad, configuration.turn_settings(house.config.settings))
+        self._session = TurnSession(ahead, house.vad, configuration.turn_settings(house.config.settings))
         self._conversation = Conversation(house.limits)
         self._transcripts = Transcripts(self._conversation, ahead, outbox.put)
         self._talker = Talker(self._session, self._conversation, outbox, house, self._transcripts, self._freed)
         self._ear = Ear(self._session, house, configuration.input_format.type, self._noticed)
         self._user_item_id = new_id("item")
         self._unanswered: int | None = None
-        ahead.woke = self._from_thread(self._talker.wake)
+        ahead.woke = in_this_loop(self._talker.wake)
         self._configure(configuration)
         self._put({"type": "session.created", "session": self._shown()})
-
-    @staticmethod
-    def _from_thread(call: Callable[[], None]) -> Callable[[], None]:
-        loop = asyncio.get_running_loop()
-
-        def safely() -> None:
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(call)
-
-        return safely
 
     # ------------------------------------------------ a life
 

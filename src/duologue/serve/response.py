@@ -22,6 +22,7 @@ from duologue.serve.configuration import Configuration
 from duologue.serve.conversation import Conversation, Item, new_id
 from duologue.serve.outbox import AUDIO_DELTA, ServerEvent
 from duologue.serve.spoken import Spoken
+from duologue.serve.usage import usage
 from duologue.serve.wire import Outgoing
 from duologue.session import Audio
 
@@ -32,10 +33,6 @@ class Emit(Protocol):
     """Takes an event, and how much sound is in it."""
 
     def __call__(self, event: ServerEvent, audio_ms: float = 0.0) -> None: ...
-
-
-_AUDIO_TOKENS_PER_S = {"heard": 10, "said": 20}
-_CHARACTERS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ class Response:
 
     @property
     def output_tokens(self) -> int:
-        """Tokens so far, estimated: 20 a second of sound, one for four characters of text."""
+        """Tokens so far, estimated as `usage` does."""
         usage = self._usage()["output_tokens"]
         assert isinstance(usage, int)
         return usage
@@ -243,23 +240,11 @@ class Response:
         return shown
 
     def _usage(self) -> dict[str, Any]:
-        """Tokens, estimated: sound by its length, text by its characters."""
         items = [*self._output, *([self._open.item] if self._open else [])]
         said_s = sum(item.spoken.samples / item.spoken.hz for item in items if item.spoken)
         written = [item.text + item.arguments for item in self._output]
         written.append(self._open.spoken.text if self._open else "")
-        spent = {
-            "input": _tokens([message.text for message in self.asked.history], self.asked.heard_s, "heard"),
-            "output": _tokens(written, said_s, "said"),
-        }
-        totals = {name: sum(tokens.values()) for name, tokens in spent.items()}
-        return {
-            "total_tokens": sum(totals.values()),
-            "input_tokens": totals["input"],
-            "output_tokens": totals["output"],
-            "input_token_details": spent["input"] | {"cached_tokens": 0},
-            "output_token_details": spent["output"],
-        }
+        return usage([message.text for message in self.asked.history], self.asked.heard_s, written, said_s)
 
 
 class _OpenMessage:
@@ -272,13 +257,6 @@ class _OpenMessage:
 
     def part(self, text: str) -> dict[str, str]:
         return {"type": "text", "text": text} if self.is_text else {"type": "audio", "transcript": text}
-
-
-def _tokens(texts: list[str], sound_s: float, direction: Literal["heard", "said"]) -> dict[str, int]:
-    return {
-        "text_tokens": sum(-(-len(text) // _CHARACTERS_PER_TOKEN) for text in texts),
-        "audio_tokens": round(sound_s * _AUDIO_TOKENS_PER_S[direction]),
-    }
 
 
 def _details(status: str, reason: str | None, error: str | None) -> dict[str, Any] | None:

@@ -11,15 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from importlib.resources import files
 
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
-from starlette.staticfiles import StaticFiles
-from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from duologue import __version__
@@ -30,20 +26,11 @@ from duologue.serve.connection import Connection, refuse
 from duologue.serve.conversation import new_id
 from duologue.serve.events import EventError, read_session_request
 from duologue.serve.house import House, ServeConfig, Systems
+from duologue.serve.static import Page, problem
 from duologue.serve.uvicorn_server import DrainingServer
 from duologue.session import TurnTaker
 
 __all__ = ["ServeConfig", "app", "serve"]
-
-PAGE_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'self'; connect-src 'self' ws: wss:; media-src 'self' blob:; worker-src 'self' blob:; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-}
 
 _BODY_BYTES = 2**20
 _BODY_S = 10.0
@@ -60,6 +47,7 @@ def app(systems: Systems, config: ServeConfig | None = None) -> Starlette:
             Route("/v1/models", routes.models),
             Route("/v1/realtime/client_secrets", routes.client_secrets, methods=["POST"]),
             Route("/v1/realtime/calls", routes.not_served, methods=["POST"]),
+            Route("/v1/live/sessions", routes.not_served, methods=["POST"]),
             WebSocketRoute("/v1/realtime", routes.realtime),
             Mount("/", Page()),
         ]
@@ -82,10 +70,6 @@ def serve(systems: Systems, config: ServeConfig | None = None) -> int:
 
 
 # ---------------------------------------------------------------- the routes
-
-
-def _problem(status: int, error: EventError, **headers: str) -> JSONResponse:
-    return JSONResponse({"error": error.to_json()}, status, headers)
 
 
 class Routes:
@@ -127,14 +111,16 @@ class Routes:
             asked = read_session_request(await _body(request))
             configuration = self._configuration(request, None).updated(asked.session, self._house.limits)
         except EventError as error:
-            return _problem(400, error)
+            return problem(400, error)
         value, expires_at = self._house.secrets.make(asked.session, asked.expires_after.seconds)
         session = configuration.to_json(new_id("sess"), expires_at)
         return JSONResponse({"value": value, "expires_at": expires_at, "session": session})
 
     async def not_served(self, request: Request) -> Response:
-        error = EventError("unsupported", "Calls by WebRTC are not served; connect a WebSocket to /v1/realtime.")
-        return _problem(501, error)
+        error = EventError(
+            "unsupported", "Calls by WebRTC are not served here; connect a WebSocket to /v1/realtime."
+        )
+        return problem(501, error)
 
     # ------------------------------------------------ a conversation
 
@@ -192,16 +178,16 @@ class Routes:
         if not self._house.draining:
             return None
         wait = EventError("server_draining", "The server restarts; try again soon.")
-        return _problem(503, wait, **{"Retry-After": "30"})
+        return problem(503, wait, **{"Retry-After": "30"})
 
     def _refusal(self, caller: HTTPConnection) -> Response | None:
         """Why this caller may not: a page from elsewhere, or no key."""
         if not self._house.keys and not is_own_page(caller.headers):
             foreign = EventError("foreign_origin", "Without a key, only this server's own page may talk to it.")
-            return _problem(403, foreign)
+            return problem(403, foreign)
         if not self._house.admits(_key_of(caller)):
             missing = EventError("unauthorized", "Show a key: Authorization: Bearer KEY.")
-            return _problem(401, missing, **{"WWW-Authenticate": "Bearer"})
+            return problem(401, missing, **{"WWW-Authenticate": "Bearer"})
         return None
 
     def _configuration(
@@ -230,24 +216,3 @@ async def _body(request: Request) -> bytes:
     except TimeoutError:
         raise EventError("invalid_value", f"The body did not come within {_BODY_S:g} s.") from None
     return body
-
-
-class Page:
-    """The files of the page, with headers that let it load nothing from elsewhere."""
-
-    def __init__(self) -> None:
-        self._files = StaticFiles(directory=str(files("duologue.serve") / "page"), html=True, check_dir=False)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._files(scope, receive, _with_headers(send))
-
-
-def _with_headers(send: Send) -> Callable[[Message], Awaitable[None]]:
-    headers = [(name.lower().encode(), value.encode()) for name, value in PAGE_HEADERS.items()]
-
-    async def send_with_headers(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], *headers]
-        await send(message)
-
-    return send_with_headers

@@ -13,7 +13,8 @@ class Spoken:
 
     hz: int
     samples: int = 0
-    _begun: list[tuple[int, str]] = field(default_factory=list)
+    _begun: list[tuple[int, str]] = field(default_factory=lambda: [(0, "")])
+    """The sample at which each text begins; sound may come before the first."""
 
     def begin(self, text: str) -> None:
         """The sound of `text` begins with the next samples."""

@@ -169,7 +169,7 @@ class Talker:
             self._finish("failed" if self._error else "completed", error=self._error, latency=data["latency"])
 
     def _call(self, response: Response, call: ToolCall) -> None:
-        if response.asked.configuration.tools:
+        if any(call.name == tool.name for tool in response.asked.configuration.offered_tools or ()):
             response.call(call)
         else:
             shown = {"call_id": call.call_id, "name": call.name, "arguments": call.arguments}

@@ -52,7 +52,7 @@ class DrainingServer(uvicorn.Server):
     """A server that, on the first signal, takes no new callers and waits for the replies in hand; on the second it
     ends at once."""
 
-    def __init__(self, application: Starlette, house: House, **settings: Any) -> None:
+    def __init__(self, application: Starlette, house: House) -> None:
         limits, self._house = house.limits, house
         config = uvicorn.Config(
             application,
@@ -69,7 +69,6 @@ class DrainingServer(uvicorn.Server):
             timeout_graceful_shutdown=3,
             access_log=False,
             log_level="warning",
-            **settings,
         )
         super().__init__(config)
 

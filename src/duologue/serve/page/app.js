@@ -1,7 +1,7 @@
 // The page: what each control does, and what each change shows.
 
 import { microphoneRemedy } from "./audio.js";
-import { Call } from "./call.js";
+import { Call, NOTHING_YET } from "./call.js";
 import { loadMicrophones, loadModels } from "./choices.js";
 import { listenToKeys } from "./keys.js";
 import { EventLog } from "./log.js";
@@ -12,13 +12,13 @@ import { Transcript } from "./transcript.js";
 
 const $ = (id) => document.getElementById(id);
 const query = new URLSearchParams(location.search);
-const idleStats = { captured_ms: 0, sent_ms: 0, received_ms: 0, played_ms: 0, dropped_ms: 0, underruns: 0, in_hand_ms: 0 };
 
 let call = null;
 const live = () => call !== null && !call.over;
 const transcript = new Transcript($("transcript"));
-const log = new EventLog({ list: $("events"), filter: $("event-filter"), side: $("event-side"), clock: () => call?.nowS ?? 0 });
-const timeline = new Timeline($("timeline"), () => call && { nowS: call.nowS, recording: call.recording, conversation: call.conversation });
+const filters = { filter: $("event-filter"), side: $("event-side") };
+const log = new EventLog({ list: $("events"), ...filters, clock: () => call?.nowS ?? 0 });
+const timeline = new Timeline($("timeline"), () => call);
 
 // ------------------------------------------------------------ a call begins and ends
 
@@ -169,7 +169,8 @@ async function greet() {
 window.duologue = {
   get stats() {
     const { lastMs = null, medianMs = null } = call?.latencies ?? {};
-    return { ...(call?.stats ?? idleStats), state: document.body.dataset.state, last_latency_ms: lastMs, median_latency_ms: medianMs };
+    const { state } = document.body.dataset;
+    return { ...(call?.stats ?? NOTHING_YET), state, last_latency_ms: lastMs, median_latency_ms: medianMs };
   },
   get tap() {
     return call?.sound?.tap ?? null;

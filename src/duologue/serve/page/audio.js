@@ -46,9 +46,11 @@ export class Sound {
     const stream = await navigator.mediaDevices.getUserMedia({ audio });
     this.closeMicrophone();
     this.stream = stream;
+    if (this.context.state === "closed") return this.closeMicrophone();
     this.source = this.context.createMediaStreamSource(stream);
     this.source.connect(this.capture);
     stream.getAudioTracks()[0].onended = onLost;
+    return undefined;
   }
 
   closeMicrophone() {
@@ -86,6 +88,7 @@ export class Sound {
   async close() {
     this.closeMicrophone();
     this.loop?.close();
+    if (this.context.state === "closed") return;
     for (const node of [this.capture, this.playback]) node.port.postMessage({ type: "close" });
     await this.context.close();
   }

@@ -8,9 +8,20 @@ import { RATE_HZ, level } from "./pcm.js";
 import { Recording } from "./recording.js";
 import { RealtimeSocket } from "./socket.js";
 
-const HEARD_ITSELF = 0.6;
+const HEARD_ITSELF = 0.75;
 const RELEASE_TAIL_MS = 120; // what is still on its way from the microphone when the key is let go
 const SHORTEST_COMMIT_MS = 150;
+
+/** What a call counts, before there is anything to count. */
+export const NOTHING_YET = {
+  captured_ms: 0,
+  sent_ms: 0,
+  received_ms: 0,
+  played_ms: 0,
+  dropped_ms: 0,
+  underruns: 0,
+  in_hand_ms: 0,
+};
 
 const milliseconds = (samples) => samples / (RATE_HZ / 1000);
 
@@ -22,7 +33,7 @@ export class Call {
     this.recording = new Recording();
     this.latencies = new Latencies();
     this.levels = { you: 0, duologue: 0 };
-    this.stats = { captured_ms: 0, sent_ms: 0, received_ms: 0, played_ms: 0, dropped_ms: 0, underruns: 0, in_hand_ms: 0 };
+    this.stats = { ...NOTHING_YET };
     this.contiguous = []; // where appended sound lies in the recording: {appendedMs, laneMs} at each break
     this.talking = false;
     this.muted = false;
@@ -46,15 +57,27 @@ export class Call {
     };
   }
 
-  /** Opens the sound, the microphone unless `microphone` is null, and then the socket. */
+  /**
+   * Opens the sound, the socket, and then the microphone unless `microphone` is null: whatever is said into an open
+   * microphone reaches the server.
+   */
   async start(microphone) {
     this.sound = await Sound.open({ onCaptured: (pcm) => this.#captured(pcm), onPlayback: (m) => this.#playback(m) });
-    if (microphone) await this.setMicrophone(microphone);
+    if (!this.over) await this.#connect();
+    if (!this.over && microphone) await this.setMicrophone(microphone);
     if (this.over) return this.sound.close();
-    const { model, key } = this.options;
-    this.socket = new RealtimeSocket({ model, key, handlers: this.#handlers() });
+    this.ready = true;
     this.echoTimer = setInterval(() => this.#checkEcho(), 1000);
-    return undefined;
+    return this.view.ready();
+  }
+
+  /** Resolves when the session is there, or the call is over. */
+  #connect() {
+    return new Promise((resolve) => {
+      this.settled = resolve;
+      const { model, key } = this.options;
+      this.socket = new RealtimeSocket({ model, key, handlers: this.#handlers() });
+    });
   }
 
   #handlers() {
@@ -85,6 +108,7 @@ export class Call {
     this.socket?.close();
     this.sound?.close();
     this.conversation.playing = false;
+    this.settled?.();
     this.view.ended(remedy);
   }
 
@@ -97,11 +121,10 @@ export class Call {
   }
 
   #configure() {
-    this.ready = true;
     const { voice } = this.options;
     const input = { transcription: { model: "default" }, turn_detection: this.#turnDetection() };
     this.#update({ input, ...(voice && { output: { voice } }) });
-    this.view.ready();
+    this.settled();
   }
 
   #turnDetection() {
@@ -150,7 +173,7 @@ export class Call {
 
   setPush(push) {
     this.push = push;
-    if (this.ready) this.#update({ input: { turn_detection: this.#turnDetection() } });
+    if (this.conversation.session) this.#update({ input: { turn_detection: this.#turnDetection() } });
   }
 
   /** Holding to talk begins: what was said so far is dropped, the reply stops. */

@@ -19,10 +19,14 @@ export function account({ conversation, latencies, startedAt }) {
     started_at: startedAt,
     model: session?.model ?? null,
     utterances: entries.filter((e) => e.kind === "user" || e.kind === "assistant").map(utterance),
-    tool_calls: tools.map(({ id, name, arguments: text, output, startS }) => ({ call_id: id, name, arguments: text, output, at_s: startS })),
+    tool_calls: tools.map(toolCall),
     latencies_ms: latencies.valuesMs,
     latency_is: "last voiced 10 ms of the person to first audible 10 ms of the reply, plus the loudspeaker's delay",
   };
+}
+
+function toolCall({ id, name, arguments: text, output, startS }) {
+  return { call_id: id, name, arguments: text, output, at_s: startS };
 }
 
 /** Of a reply that was cut, only what was heard. */

@@ -14,17 +14,24 @@ const PUSHED = {
   listening: { name: "Ready for you", hint: "Hold Space, or this button, and speak.", label: "Hold" },
   talking: { name: "Listening", hint: "Let go when you are done.", label: "Talking" },
 };
+const TYPED = {
+  listening: { name: "Waiting for your words", hint: "No microphone in this call: type." },
+  speaking: { hint: "Esc interrupts." },
+};
 
 const $ = (id) => document.getElementById(id);
 
-/** Shows the state of the call. `push` tells that sound is sent only while a key or the button is held. */
+/**
+ * Shows the state of the call. `push`: sound is sent only while a key or the button is held; `talking`: it is held;
+ * `typed`: the call has no microphone.
+ */
 export function showState(state, { push = false, talking = false, typed = false } = {}) {
-  const held = talking ? PUSHED.talking : push && state === "listening" ? PUSHED.listening : {};
-  const { label, name, hint } = { ...STATES[state], ...held };
+  const pushed = talking ? PUSHED.talking : push && state === "listening" ? PUSHED.listening : {};
+  const { label, name, hint } = { ...STATES[state], ...pushed, ...(typed && TYPED[state]) };
   document.body.dataset.state = talking ? "listening" : state;
   put($("talk-label"), label);
-  put($("state"), typed && state === "listening" ? "Waiting for your words" : name);
-  put($("hint"), typed && state === "listening" ? "This call has no microphone: type below." : hint);
+  put($("state"), name);
+  put($("hint"), hint);
   $("interrupt").disabled = state !== "speaking" && state !== "thinking";
 }
 

@@ -10,7 +10,7 @@ const GAP_PIXELS = 26;
 const TOP_PIXELS = 18;
 
 export class Timeline {
-  /** `scene()` gives {nowS, recording, conversation}, or null before the first conversation. */
+  /** `scene()` gives the call to draw (its nowS, recording, conversation), or null before the first one. */
   constructor(canvas, scene) {
     this.canvas = canvas;
     this.scene = scene;

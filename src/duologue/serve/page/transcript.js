@@ -46,7 +46,7 @@ const fill = {
   assistant(row, entry) {
     lead(row, entry);
     const words = joined(entry);
-    const letters = entry.cut?.heardLetters ?? heardLetters(entry);
+    const letters = nextWord(words, entry.cut?.heardLetters ?? heardLetters(entry));
     put(row.parts.heard, words.slice(0, letters));
     put(row.parts.coming, entry.cut ? "" : words.slice(letters));
     put(row.parts.lost, entry.cut ? words.slice(letters) : "");
@@ -75,6 +75,11 @@ function remark(row, entry) {
 function lead(row, entry) {
   put(row.parts.time, clock(entry.startS));
   put(row.parts.speaker, SPEAKERS[entry.kind]);
+}
+
+/** Where the next word begins, so that no space is struck through. */
+function nextWord(words, letters) {
+  return letters + words.slice(letters).search(/\S|$/);
 }
 
 /** Writes only what differs, so that a screen reader hears only what is new. */

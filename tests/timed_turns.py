@@ -1,0 +1,80 @@
+"""Turns in time, as the streams of a full-duplex layout: who says which token at which place, silence between."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import ceil, inf
+
+import numpy as np
+
+from duologue.layout import Tokens
+
+
+@dataclass(frozen=True)
+class TimedTurn:
+    """Speech tokens from place `start` on, and their text. `cut`: how many were spoken before an interruption."""
+
+    start: int
+    speech: tuple[int, ...]
+    text: tuple[int, ...] = ()
+    cut: int | None = None
+
+    @property
+    def spoken(self) -> tuple[int, ...]:
+        return self.speech[: self.cut]
+
+    def last_chunk(self, chunk_tokens: int) -> float:
+        """After this chunk no more of its text is written: what was never spoken must not be learned as spoken."""
+        return inf if self.cut is None else (self.start + max(self.cut, 1) - 1) // chunk_tokens
+
+
+def spoken(turns: Iterable[TimedTurn], length: int, silent: int) -> Tokens:
+    """Speech [length]: every token in its place in time, nothing rounded to chunks."""
+    stream = np.full(length, silent, np.int64)
+    for turn in turns:
+        stream[turn.start : turn.start + len(turn.spoken)] = turn.spoken
+    return stream
+
+
+def written(
+    turns: Sequence[TimedTurn], chunks: int, speech_chunk: int, text_chunk: int, silent: int
+) -> Tokens:
+    """Text of `chunks` chunks or more, `text_chunk` tokens each: a queue that turns join as their speech starts."""
+    stream: list[int] = []
+    queue: deque[tuple[int, float]] = deque()
+    while len(stream) < chunks * text_chunk or queue:
+        chunk = len(stream) // text_chunk
+        starting = [turn for turn in turns if turn.start // speech_chunk == chunk]
+        queue.extend((token, turn.last_chunk(speech_chunk)) for turn in starting for token in turn.text)
+        queue = deque((token, last) for token, last in queue if last >= chunk)
+        leaving = [queue.popleft()[0] for _ in range(min(text_chunk, len(queue)))]
+        stream += leaving + [silent] * (text_chunk - len(leaving))
+    return np.array(stream, np.int64)
+
+
+def three_streams(
+    user: Sequence[TimedTurn],
+    assistant: Sequence[TimedTurn],
+    length: int,
+    speech_chunk: int,
+    text_chunk: int,
+    silent_speech: int,
+    silent_text: int,
+) -> dict[str, Tokens]:
+    """Whole chunks of at least `length` speech tokens, as many more as the text needs."""
+    chunks = ceil(length / speech_chunk)
+    text = written(assistant, chunks, speech_chunk, text_chunk, silent_text)
+    filled = len(text) // text_chunk * speech_chunk
+    speech = {
+        name: spoken(turns, filled, silent_speech) for name, turns in (("user", user), ("speech", assistant))
+    }
+    return {"user": speech["user"], "text": text, "speech": speech["speech"]}
+
+
+def two_streams(
+    user: Sequence[TimedTurn], assistant: Sequence[TimedTurn], length: int, chunk: int, silent: int
+) -> dict[str, Tokens]:
+    filled = ceil(length / chunk) * chunk
+    return {"user": spoken(user, filled, silent), "speech": spoken(assistant, filled, silent)}
