@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from conftest import need
-from golden_readers import clean_s2s, features, omni_flatten, tokens, woven
+from golden_readers import acc_at_k, clean_s2s, features, omni_flatten, tokens, turn_taking, woven
 
 Reader = Callable[[Path], None]
 READERS: dict[str, Reader] = {}
-for part in (clean_s2s, features, omni_flatten, tokens, woven):
+for part in (acc_at_k, clean_s2s, features, omni_flatten, tokens, turn_taking, woven):
     READERS |= part.READERS
 
 
@@ -41,9 +41,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def test_golden(golden: Path | None, pytestconfig: pytest.Config) -> None:
     need(golden is not None, f"a golden file with a reader under {pytestconfig.getoption('--goldens')}")
-    compare = golden and reader(golden)
-    assert compare
-    assert golden
+    assert golden is not None
+    compare = reader(golden)
+    assert compare is not None
     compare(golden)
 
 

@@ -69,9 +69,7 @@ def by_chunk(path: Path) -> None:
 
 
 def timed(turn: dict[str, Any]) -> TimedTurn:
-    return TimedTurn(
-        turn["start"], tuple(ids(turn["speech"])), tuple(ids(turn.get("text", []))), turn.get("cut")
-    )
+    return TimedTurn(turn["start"], tuple(ids(turn["speech"])), tuple(ids(turn.get("text", []))), turn.get("cut"))
 
 
 READERS = {

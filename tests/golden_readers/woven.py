@@ -59,9 +59,7 @@ def sync_decode(path: Path) -> None:
 def sync_centred(path: Path) -> None:
     for case in json.loads(path.read_text())["cases"]:
         parts, _ = parsed(ids(case["tokens"]))
-        back = [
-            sounded([p[i] for p in parts], case["slots"], case["silence_unit"], fill=centred) for i in (0, 1)
-        ]
+        back = [sounded([p[i] for p in parts], case["slots"], case["silence_unit"], fill=centred) for i in (0, 1)]
         assert back == [case["back0"], case["back1"]], case["name"]
 
 
@@ -103,7 +101,7 @@ def sync_two_agents(path: Path) -> None:
     for case in json.loads(path.read_text())["cases"]:
         sides = case["a_parts"], case["b_parts"]
         for (own, other), expected in ((sides, case["context_a"]), (sides[::-1], case["context_b"])):
-            assert written([*zip(own, other[: len(own) - 1] + [[]], strict=True)]) == ids(expected)
+            assert written([*zip(own, [*other[: len(own) - 1], []], strict=True)]) == ids(expected)
 
 
 def sync_inference(path: Path) -> None:
@@ -166,9 +164,7 @@ def mini_layouts(path: Path) -> None:
 
 def delayed(golden: dict[str, Any]) -> None:
     rows, steps = golden["streams"], golden["stored_steps"]
-    codes = {
-        f"audio{book}": [c for c in rows[f"audio_layer_{book}"] if c < EOA] + [EOA] for book in range(BOOKS)
-    }
+    codes = {f"audio{book}": [c for c in rows[f"audio_layer_{book}"] if c < EOA] + [EOA] for book in range(BOOKS)}
     grid = weave(ANSWER, {**codes, "text": [t for t in rows["text"] if t < T_EOT] + [T_EOT]})
     assert grid.tokens[:steps].T.tolist() == list(rows.values())
     assert np.argwhere(grid.tokens == EOA)[:, 0].tolist() == [*golden["audio_end_step_of_layer"]]
@@ -185,9 +181,7 @@ def streamed(stride: dict[str, Any]) -> None:
     for chunk, expected in enumerate(stride["first_three_chunks"]):
         frames = range(chunk * stride["stride"], (chunk + 1) * stride["stride"])
         steps = [[step_of[100 * book + frame] for book in range(BOOKS)] for frame in frames]
-        assert expected["frames"] == [
-            [f"layer{book}@s{step}" for book, step in enumerate(row)] for row in steps
-        ]
+        assert expected["frames"] == [[f"layer{book}@s{step}" for book, step in enumerate(row)] for row in steps]
         assert expected["emitted_after_stored_step"] == steps[-1][-1]
         assert expected["model_calls_so_far"] == steps[-1][-1] + 1
 
@@ -204,9 +198,7 @@ def prompt(name: str) -> Tokens:
     heard, typed = (3, []) if task.startswith("A") else (0, [10, 11])
     audio_end = layouts.ANSWER_A if task.endswith("A2") else layouts.PAD_A
     text_end = layouts.ASR_T if task == "A1T1" else layouts.ANSWER_T
-    layout = Layout(
-        lambda: layouts.mini_omni_prompt(heard, typed, audio_end, text_end), ("user",), lanes=BOOKS + 1
-    )
+    layout = Layout(lambda: layouts.mini_omni_prompt(heard, typed, audio_end, text_end), ("user",), lanes=BOOKS + 1)
     return weave(layout, {"user": [layouts.PAD_A] * heard}).tokens
 
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _LANES: dict[Speaker, tuple[str, str, float]] = {
-    "user": ("person", "#2f6f8f", 1.0),
-    "assistant": ("duologue", "#c2572b", -1.0),
+    "user": ("person", "#0f766e", 1.0),
+    "assistant": ("duologue", "#c2410c", -1.0),
 }
 _COLUMNS_PER_S = 80
 _S_PER_ROW = 12.0
@@ -76,11 +76,11 @@ def _draw_marks(axes: Axes, conversation: Conversation, start_s: float, end_s: f
         if not start_s <= event.at_s < end_s:
             continue
         if event.kind == "stopped":
-            axes.axvline(event.at_s, color="#b00020", linewidth=1.2, linestyle=(0, (3, 2)))
-            axes.text(event.at_s, 0.08, " gives way", color="#b00020", fontsize=7, va="bottom")
+            axes.axvline(event.at_s, color="#b91c1c", linewidth=1.2, linestyle=(0, (3, 2)))
+            axes.text(event.at_s, 0.08, " gives way", color="#b91c1c", fontsize=7, va="bottom")
         elif event.kind == "resumed":
-            axes.axvline(event.at_s, color="#2e7d32", linewidth=1.2, linestyle=(0, (3, 2)))
-            axes.text(event.at_s, 0.08, " goes on", color="#2e7d32", fontsize=7, va="bottom")
+            axes.axvline(event.at_s, color="#15803d", linewidth=1.2, linestyle=(0, (3, 2)))
+            axes.text(event.at_s, 0.08, " goes on", color="#15803d", fontsize=7, va="bottom")
         elif event.kind == "tool_call":
-            axes.plot(event.at_s, 0, marker="D", color="#6a4fa3", markersize=5)
-            axes.text(event.at_s, 0.08, f" {event.data['name']}", color="#6a4fa3", fontsize=7, va="bottom")
+            axes.plot(event.at_s, 0, marker="D", color="#5b3fa8", markersize=5)
+            axes.text(event.at_s, 0.08, f" {event.data['name']}", color="#5b3fa8", fontsize=7, va="bottom")

@@ -49,8 +49,8 @@ Columns = Generator[Cell | Column, Any, None]
 class Layout:
     """`columns` starts a fresh run of the generator; `streams` names all that it hears and says.
 
-    `fixed` promises that the columns do not depend on what was placed; they are then run once, into tables.
-    Whoever breaks the promise gets a TypeError.
+    `fixed` promises that the columns do not depend on what was placed; they are then run once, into tables that
+    belong to this very object: make it once and keep it. Whoever breaks the promise gets a TypeError.
     """
 
     columns: Callable[[], Columns]
@@ -93,9 +93,7 @@ class Run:
             return None
         column = yielded if isinstance(yielded, tuple) else (yielded,)
         if len(column) != self._layout.lanes:
-            raise ValueError(
-                f"a column of {len(column)} cells in a layout of {self._layout.lanes} lanes: {column}"
-            )
+            raise ValueError(f"a column of {len(column)} cells in a layout of {self._layout.lanes} lanes: {column}")
         for cell in column:
             if not isinstance(cell, Put) and cell.stream not in self._layout.streams:
                 raise ValueError(

@@ -119,8 +119,6 @@ class Driver:
             return cell.token
         index = self._taken[cell.stream]
         if index == len(self._heard[cell.stream]):
-            raise ValueError(
-                f"column {self.columns} hears {cell.stream!r}, of which nothing is left: hear() first"
-            )
+            raise ValueError(f"column {self.columns} hears {cell.stream!r}, of which nothing is left: hear() first")
         self._taken[cell.stream] = index + 1
         return self._heard[cell.stream][index]

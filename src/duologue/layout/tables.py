@@ -110,9 +110,7 @@ class _Unseen:
     """What a fixed layout is sent while its table is made. To look at it is to break the promise."""
 
     def _looked(self, *_: object) -> NoReturn:
-        raise TypeError(
-            "a layout that looks at what was placed is not fixed: make it Layout(..., fixed=False)"
-        )
+        raise TypeError("a layout that looks at what was placed is not fixed: make it Layout(..., fixed=False)")
 
     __eq__ = __ne__ = __hash__ = _looked
     __bool__ = __iter__ = __len__ = __getitem__ = __contains__ = __index__ = __int__ = _looked

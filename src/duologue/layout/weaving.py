@@ -69,9 +69,7 @@ def unweave(layout: Layout, tokens: Tokens) -> dict[str, Tokens]:
     """The streams in `tokens` [S, K]. Raises ValueError where the layout could not have placed them."""
     tokens = np.asarray(tokens, np.int64)
     if tokens.ndim != 2 or tokens.shape[1] != layout.lanes:
-        raise ValueError(
-            f"a layout of {layout.lanes} lanes reads tokens [S, {layout.lanes}], not {tokens.shape}"
-        )
+        raise ValueError(f"a layout of {layout.lanes} lanes reads tokens [S, {layout.lanes}], not {tokens.shape}")
     return tables.unweave(layout, tokens) if layout.fixed else unweave_by_column(layout, tokens)
 
 
