@@ -123,8 +123,7 @@ def mini_omni_answer() -> Columns:
     for column in count():
         starts = (*range(1, BOOKS + 1), 0)
         cells = [
-            Say(n) if g and column >= s else Put(p)
-            for n, g, s, p in zip(names, going, starts, silent, strict=True)
+            Say(n) if g and column >= s else Put(p) for n, g, s, p in zip(names, going, starts, silent, strict=True)
         ]
         placed = yield tuple(cells)
         going = [g and token != end for g, token, end in zip(going, placed, ends, strict=True)]

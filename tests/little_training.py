@@ -1,6 +1,7 @@
-"""A stage that takes a second: a small model with dropout, random sequences, and a few ways to die in the middle.
+"""A stage that takes a second: a small model with dropout, random sequences, ways to die in the middle.
 
-As a program: `python little_training.py FOLDER [--die-at-forward N | --die-in-save N]`, alone or under torchrun.
+As a program: `python little_training.py FOLDER [--die-at-forward N | --die-in-save N]`, alone or under
+torchrun.
 """
 
 from __future__ import annotations
@@ -9,14 +10,18 @@ import argparse
 import os
 import random
 import signal
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from duologue.data.batch import Example
+from duologue.data.tensors import Example
 from duologue.train import NextToken, Run, Stage, train
+from duologue.train.curve import read
 
 VOCABULARY = 24
 STREAMS = ("text", "speech")
@@ -28,12 +33,24 @@ def stage() -> Stage:
     )
 
 
-def run(folder: Path) -> Run:
-    return Run(folder, microbatch_tokens=24, save_every_steps=4, validate_every_steps=5, quiet=True)
+def run(folder: Path, **changes: Any) -> Run:
+    usual = Run(folder, microbatch_tokens=24, save_every_steps=4, validate_every_steps=5, quiet=True)
+    return replace(usual, **changes)
+
+
+def learnt(folder: Path, stage: Stage, **changes: Any) -> Little:
+    """The model after the stage. It draws nothing, so that its curve is the same however a batch is cut."""
+    model = Little(noise=0)
+    train(model, stage, run(folder, **changes), examples(0, 40), objective=NextToken(STREAMS))
+    return model
+
+
+def losses(folder: Path) -> list[float]:
+    return [entry["loss"] for entry in read(folder / "log.jsonl") if "loss" in entry]
 
 
 def examples(seed: int, count: int) -> list[Example]:
-    """Sequences of 3 to 20 tokens, each of one of two streams, most of them said: counting by threes, with slips."""
+    """Sequences of 3 to 20 tokens of two streams, most of them said: counting by threes, with slips."""
     draw = np.random.default_rng(seed)
     return [_example(draw, int(steps)) for steps in draw.integers(3, 21, count)]
 
@@ -85,11 +102,11 @@ def die_in_save(at_save: int) -> None:
     """Kill this process when the n-th file has been written, but not yet renamed."""
     saves = iter(range(1, 1_000_000))
 
-    def fsync(_: object) -> None:
+    def die_at_that(*_: object) -> None:
         if next(saves) == at_save:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    os.fsync = fsync
+    mock.patch("os.fsync", die_at_that).start()
 
 
 def main() -> None:

@@ -256,7 +256,9 @@ def raw(served: Served) -> socket.socket:
     )
     answer = b""
     while b"session.created" not in answer:
-        answer += connection.recv(65536)
+        received = connection.recv(65536)
+        assert received, f"the server hung up before the session began: {answer[-200:]!r}"
+        answer += received
     return connection
 
 

@@ -1,4 +1,4 @@
-"""Batches: every example once, no batch too large, the same learning however it is cut, and positions to go on from."""
+"""Batches: every example once, no batch too large, the same however it is cut, positions to go on from."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from duologue.data.batch import Batch, Batches, Batching, Example, Position, batches, collate, share
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from duologue.data.batch import Batch, Batches, Batching, Position, batches, share
+from duologue.data.tensors import Example, collate
 from little_training import examples
 
 LENGTHS = st.lists(st.integers(1, 30), min_size=1, max_size=60)
@@ -59,7 +61,7 @@ def test_epochs_and_seeds_differ_and_no_seed_means_no_shuffle() -> None:
     lengths, how = [7] * 50, Batching(70)
     assert batches(lengths, how, 0) != batches(lengths, how, 1)
     assert batches(lengths, how, 0) != batches(lengths, Batching(70, seed=1), 0)
-    assert [indices(batch) for batch in batches(lengths, Batching(70, seed=None), 0)][0] == list(range(10))
+    assert indices(batches(lengths, Batching(70, seed=None), 0)[0]) == list(range(10))
 
 
 def test_examples_of_like_length_lie_together() -> None:
@@ -68,9 +70,8 @@ def test_examples_of_like_length_lie_together() -> None:
     def filled(pool_batches: int) -> float:
         """The part of all cells that is not padding."""
         found = batches(lengths, Batching(500, pool_batches=pool_batches), 0)
-        return sum(lengths) / sum(
-            len(batch) * max(lengths[index] for index in indices(batch)) for batch in found
-        )
+        cells = sum(len(batch) * max(lengths[index] for index in indices(batch)) for batch in found)
+        return float(sum(lengths) / cells)
 
     assert filled(pool_batches=32) > 0.93
     assert filled(pool_batches=1) < 0.7
@@ -123,15 +124,11 @@ def test_tensors_are_the_examples_one_after_the_other(row_steps: list[list[int]]
         assert not segment[len(cells) :].any()
 
 
-def test_nothing_is_said_in_an_idle_microbatch() -> None:
+def test_processes_without_rows_are_idle() -> None:
     data = Batches(examples(0, 3), Batching(60))
     (batch,) = data.epoch(0)
-    last = (
-        share(batch, data.lengths, 60, rank=1, processes=5)[-1],
-        share(batch, data.lengths, 60, rank=4, processes=5)[-1],
-    )
-    assert [part.idle for part in last] == [False, True]
-    assert [bool(data.tensors(part)["said"].any()) for part in last] == [True, False]
+    shares = [share(batch, data.lengths, 60, rank, processes=5) for rank in range(5)]
+    assert [[part.idle for part in mine] for mine in shares] == [[False], [False], [False], [True], [True]]
 
 
 def test_features_of_another_rate_keep_their_own_length_and_type() -> None:
@@ -160,6 +157,11 @@ def test_features_of_another_rate_keep_their_own_length_and_type() -> None:
 def test_examples_that_cannot_be_batched_are_named(lengths: list[int], how: Batching, fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
         Batches([{"said": np.ones(steps, bool)} for steps in lengths], how)
+
+
+def test_examples_that_ask_for_nothing_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"example 1 asks for nothing \(2 such\)"):
+        Batches([{"said": np.array([False, asked])} for asked in (True, False, False)], Batching(10))
 
 
 def test_sizes_that_make_no_sense_are_refused() -> None:

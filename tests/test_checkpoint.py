@@ -11,34 +11,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-import little_training
 import pytest
 import torch
-from conftest import need
-from duologue.train import CheckpointError, NextToken, Run, Stage, Trained, load_weights, train
-from duologue.train.curve import read
-from little_training import Little, examples
 from torch import nn
+
+import little_training
+from conftest import need
+from duologue.train import CheckpointError, NextToken, Stage, Trained, load_weights, train
+from duologue.train.curve import read
+from little_training import Little, examples, run
+from one_thread import one_thread as one_thread
 
 PROGRAM = Path(little_training.__file__)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def little(
-    folder: Path, stage: Stage | None = None, run: Run | None = None, count: int = 40
+    folder: Path, stage: Stage | None = None, count: int = 40, **changes: Any
 ) -> tuple[Little, Trained]:
     model = Little()
-    stage, run = stage or little_training.stage(), run or little_training.run(folder)
-    return model, train(
-        model, stage, run, examples(0, count), examples(1, 6), NextToken(little_training.STREAMS)
-    )
+    data = examples(0, count), examples(1, 6), NextToken(little_training.STREAMS)
+    return model, train(model, stage or little_training.stage(), run(folder, **changes), *data)
 
 
 def curve(folder: Path) -> list[dict[str, float]]:
@@ -101,7 +93,7 @@ def test_a_finished_stage_is_not_run_again(tmp_path: Path) -> None:
 def test_the_same_stage_gives_the_same_curve_whatever_happened_before(tmp_path: Path) -> None:
     little(tmp_path / "one")
     torch.rand(7)
-    little(tmp_path / "two", run=replace(little_training.run(tmp_path / "two"), validate_every_steps=100))
+    little(tmp_path / "two", validate_every_steps=100)
     losses = [
         [entry["loss"] for entry in curve(tmp_path / name) if "loss" in entry] for name in ("one", "two")
     ]
@@ -120,7 +112,7 @@ def test_best_holds_the_weights_of_the_best_validation_and_last_those_of_the_las
     validations = {
         entry["step"]: entry["validation_loss"] for entry in curve(tmp_path) if "validation_loss" in entry
     }
-    best_step = min(validations, key=lambda step: validations[step])
+    best_step = int(min(validations, key=lambda step: validations[step]))
     assert (trained.best_step, trained.best_loss) == (best_step, validations[best_step])
     assert best_step < trained.steps == 80
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from duologue.evaluate import full_duplex_bench_table as table
+from duologue.evaluate.distribution import jensen_shannon_bits
 from duologue.evaluate.full_duplex_bench import (
     TimedWord,
     backchannel,
@@ -92,8 +93,26 @@ def test_a_claim_takes_a_pause_or_lies_around_it(words: tuple[TimedWord, ...]) -
     assert any((found.tor, found.spoke_before, found.spoke_after)) == bool(claims)
 
 
+def evenly(count: int, start_s: float, word_s: float) -> tuple[TimedWord, ...]:
+    """Words in a row without a breath."""
+    return tuple(TimedWord("word", start_s + word_s * i, start_s + word_s * (i + 1)) for i in range(count))
+
+
+def test_three_words_in_less_than_a_second_claim_nothing() -> None:
+    assert [s.short for s in spoken(evenly(3, 2, 0.3))] == [True]
+    assert [s.short for s in spoken(evenly(4, 2, 0.2))] == [False]
+    assert [s.short for s in spoken(evenly(2, 2, 0.5))] == [False]
+
+
+def test_speech_that_ends_as_the_pause_begins_does_not_take_it() -> None:
+    found = pause(evenly(4, 3, 0.25), [Span(4000, 4700)], 7)
+    assert (found.tor, found.spoke_before, found.spoke_after) == (False, True, False)
+    found = pause(evenly(4, 7, 0.25), [Span(4000, 4700)], 7)
+    assert (found.tor, found.spoke_before, found.spoke_after) == (False, False, True)
+
+
 def test_talking_over_the_user_is_best_officially_and_early_here() -> None:
-    eager = tuple(TimedWord("word", 1 + 0.4 * i, 1.4 + 0.4 * i) for i in range(4))
+    eager = evenly(4, 1, 0.4)
     patient = later(eager, 2)
     found = table.side_by_side([table.smooth_turn(words, 2.0) for words in (eager, patient)])
     assert found.official["tor"].mean == 1
@@ -124,6 +143,17 @@ def people(seed: int = 0) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     for at in np.random.default_rng(seed).choice(290, 12, replace=False):
         reference[at : at + 3] += 1
     return reference
+
+
+def test_chance_is_the_same_event_at_every_moment() -> None:
+    """The recording as a ring of a thousand milliseconds, turned one at a time."""
+    event, listeners = Span(350, 610), np.array([0.0, 1, 2, 0, 3])
+    ring = np.zeros(1000, np.bool_)
+    ring[event.start_ms : event.end_ms] = True
+    turned = [np.roll(ring, by).reshape(5, 200).any(axis=1).astype(float) for by in range(1000)]
+    divergences = [jensen_shannon_bits(bins, listeners) for bins in turned]
+    expected = 1 - (divergences[0] or 0) / np.mean([d for d in divergences if d is not None])
+    assert skill([event], 1000, listeners) == pytest.approx(expected)
 
 
 def test_a_metronome_has_no_skill_and_who_follows_people_has() -> None:

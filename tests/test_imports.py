@@ -9,12 +9,15 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "duologue"
 
 DOWNHILL = (
     ("dialogue",),
-    ("sound", "desk"),
+    ("sound", "desk", "layout"),
     ("session",),
+    ("model", "streaming"),
     ("engines",),
     ("floor",),
     ("turns",),
     ("systems",),
+    ("data",),
+    ("train",),
     ("talk", "microphone", "doctor"),
     ("evaluate", "serve"),
     ("__main__",),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from duologue.data.manifest import ManifestError, read
 from duologue.sound import wav
 

@@ -131,7 +131,8 @@ def test_barge_in_stops_the_reply_and_what_was_not_heard_is_not_remembered() -> 
     async def conversation(served: Served) -> None:
         async with talking(served) as talk:
             await talk.say(0.5)
-            await talk.until("response.output_audio.delta")
+            for _ in range(20):
+                await talk.until("response.output_audio.delta")
             await talk.say(0.5, 0)
             await talk.until("input_audio_buffer.speech_started")
             done = await talk.until("response.done")
@@ -141,7 +142,7 @@ def test_barge_in_stops_the_reply_and_what_was_not_heard_is_not_remembered() -> 
             assert item.status == "incomplete"
             await talk.connection.conversation.item.truncate(item_id=item.id, content_index=0, audio_end_ms=450)
             truncated = await talk.until("conversation.item.truncated")
-            assert truncated.audio_end_ms <= 450
+            assert truncated.audio_end_ms == 450
             await talk.say(0, 0.7)
             created = await talk.until("response.created")
             await talk.connection.response.cancel()

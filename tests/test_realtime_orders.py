@@ -142,12 +142,13 @@ def test_speech_stops_a_reply_within_the_confirm_time_and_a_frame() -> None:
         await ask_without_waiting(caller)
         await caller.until("response.output_audio.delta")
         await caller.say(np.zeros(24_000, np.float32))
-        for spoken_ms in range(8, 1000, 8):
-            await caller.say(np.full(192, 0.5, np.float32))
+        spoken_ms, noticed = 0, False
+        while not noticed:
+            spoken_ms += 8
+            await caller.say(np.full(8 * 24, 0.5, np.float32))
             await caller.send("conversation.item.retrieve", item_id="greeting")
-            heard_so_far = await caller.until("input_audio_buffer.speech_started", "conversation.item.retrieved")
-            if heard_so_far["type"] == "input_audio_buffer.speech_started":
-                break
+            answer = await caller.until("input_audio_buffer.speech_started", "conversation.item.retrieved")
+            noticed = answer["type"] == "input_audio_buffer.speech_started"
         assert confirm_ms <= spoken_ms <= confirm_ms + frame_ms
         done = await caller.until("response.output_audio.delta", "response.done")
         assert done["type"] == "response.done", "nothing of the old reply follows"
@@ -169,6 +170,15 @@ def test_the_client_may_end_a_turn_that_the_server_detects() -> None:
         await caller.send("response.create")
         await caller.until("response.done")
         assert caller.kinds() == ["session.created", *TURN, *REPLY]
+
+    play(Teller(), scene)
+
+
+def test_a_turn_that_nobody_has_begun_cannot_be_ended() -> None:
+    async def scene(caller: Caller) -> None:
+        await caller.say(np.zeros(24_000, np.float32))
+        await caller.send("input_audio_buffer.commit")
+        assert (await caller.next())["error"]["code"] == "input_audio_buffer_commit_empty"
 
     play(Teller(), scene)
 
@@ -375,6 +385,21 @@ def test_sound_that_is_not_answered_is_transcribed_all_the_same() -> None:
         assert item["content"] == [{"type": "input_audio", "transcript": "0.5 seconds"}]
 
     play(Listener(), scene)
+
+
+def test_a_transcript_that_fails_says_so() -> None:
+    class Deaf(Teller):
+        def transcribe(self, audio: Any) -> str:
+            raise RuntimeError("no ears")
+
+    async def scene(caller: Caller) -> None:
+        await caller.configure(audio={"input": {"turn_detection": None, "transcription": {"model": "any"}}})
+        await caller.say(speech(0.5, 0))
+        await caller.send("input_audio_buffer.commit")
+        failed = await caller.until("conversation.item.input_audio_transcription.failed")
+        assert failed["error"] == {"type": "server_error", "message": "RuntimeError: no ears"}
+
+    play(Deaf(), scene)
 
 
 def test_transcripts_are_told_only_to_who_asks() -> None:

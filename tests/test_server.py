@@ -197,6 +197,17 @@ def test_a_key_opens_and_nothing_else(locked_house: Served) -> None:
     assert httpx.get(f"{locked_house.http}/health").status_code == 200
 
 
+def test_counters_are_told_to_other_machines_only_for_a_key() -> None:
+    application = app({"teller": Teller}, ServeConfig(host="0.0.0.0", keys=(KEY,)))
+
+    async def statuses() -> list[int]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://x") as client:
+            key = {"Authorization": f"Bearer {KEY}"}
+            return [(await client.get("/metrics", headers=headers)).status_code for headers in ({}, key)]
+
+    assert asyncio.run(statuses()) == [401, 200]
+
+
 def test_a_browser_shows_its_key_as_a_subprotocol(locked_house: Served) -> None:
     offered = [
         Subprotocol(name) for name in ("realtime", f"openai-insecure-api-key.{KEY}", "openai-agents-sdk.0.20")

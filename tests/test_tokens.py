@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import AutoTokenizer, LlamaConfig, PreTrainedTokenizerFast
 
@@ -17,6 +17,8 @@ from duologue.model.tokens import Copied, Described, Drawn, Group, IdMap, Start,
 torch.set_num_threads(1)
 TEXT = ["the user is speaking now", "think before you answer", "what is three plus four", "seven"] * 4
 UNITS = tuple(f"<a_{n}>" for n in range(48))
+VECTORS = torch.randn(48, 32, generator=torch.Generator().manual_seed(0))
+BLOCKS = (Drawn("normal"), Drawn("mean_noise"), Vectors(VECTORS))
 either_way = pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 
 
@@ -94,6 +96,14 @@ def test_units_in_text_come_back() -> None:
     assert tokenizer.decode(tokenizer.encode(text), skip_special_tokens=True) == text.replace("<|speak|>", "")
 
 
+def test_a_tokenizer_that_lowers_case_leaves_new_tokens_alone() -> None:
+    tokenizer = tokenizer_of()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
+    ids = add_tokens(model_of(300, tied=True), tokenizer, [Group("units", ["<A_0>"])])
+    assert ids["units"].offset in tokenizer.encode("Seven <A_0>")
+    assert ids["units"].offset not in tokenizer.encode("Seven <a_0>")
+
+
 @either_way
 def test_rows_are_never_fewer(tied: bool) -> None:
     tokenizer = tokenizer_of()
@@ -107,9 +117,7 @@ def test_rows_are_never_fewer(tied: bool) -> None:
 
 
 @either_way
-@pytest.mark.parametrize(
-    "start", [Drawn("normal"), Drawn("mean_noise"), Vectors(torch.randn(48, 8))], ids=str
-)
+@pytest.mark.parametrize("start", BLOCKS, ids=["normal", "mean_noise", "vectors"])
 def test_rows_of_a_block_differ_and_have_the_size_of_old_rows(start: Start, tied: bool) -> None:
     model, before, ids = added(start, tied)
     for matrix in matrices(model):
@@ -138,7 +146,7 @@ def test_old_rows_and_old_logits_stay(tied: bool) -> None:
 
 def test_a_codec_s_geometry_is_kept() -> None:
     """Vectors as wide as the model are only moved and scaled."""
-    vectors = torch.randn(48, 64)
+    vectors = torch.randn(48, 64, generator=torch.Generator().manual_seed(0))
     model, before, ids = added(Vectors(vectors), tied=True)
     old, new = matrices(model)[0][:before], matrices(model)[0][list(ids["units"].ids)]
     assert torch.allclose(new.mean(0), old.mean(0), atol=1e-6)
@@ -192,7 +200,7 @@ def test_a_start_must_fit_its_group() -> None:
         added(Copied({"<a_0>": "<nobody>"}), tied=True, tokens=("<a_0>",))
     with pytest.raises(ValueError, match="47 vectors for the 48 tokens"):
         added(Vectors(torch.randn(47, 64)), tied=True)
-    with pytest.raises(ValueError, match=r"'a' has the id \d+ already"):
+    with pytest.raises(ValueError, match=r"group 'units' are not contiguous, 'a' is \d+"):
         added(Drawn(), tied=True, tokens=("<a_0>", "a"))
 
 

@@ -1,53 +1,33 @@
-"""Training: the same learning however a batch is cut, by whomever it is computed; only what should learn does."""
+"""Training: the same learning however a batch is cut and whoever computes it, and what is told of it."""
 
 from __future__ import annotations
 
 import math
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import little_training
 import numpy as np
 import pytest
 import torch
-from duologue.data.batch import Batches, Example, Microbatch, collate
-from duologue.train import DivergedError, Lora, NextToken, OwnLoss, Run, Stage, blend, fold_lora, train
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import little_training
+from duologue.data.batch import Batches, share
+from duologue.data.tensors import Example, collate
+from duologue.train import DivergedError, NextToken, OwnLoss, Stage, train
 from duologue.train.curve import read
 from duologue.train.learner import Learner
 from duologue.train.loss import shares, weigh
 from duologue.train.optimizer import height
-from duologue.train.parts import choose, training_mode
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from little_training import STREAMS, VOCABULARY, Little, examples
-from torch import Tensor, nn
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def quiet(folder: Path, **changes: Any) -> Run:
-    return replace(little_training.run(folder), **changes)
-
-
-def losses(folder: Path) -> list[float]:
-    return [entry["loss"] for entry in read(folder / "log.jsonl") if "loss" in entry]
-
-
-def learnt(folder: Path, stage: Stage, run: Run | None = None) -> Little:
-    model = Little(noise=0)
-    train(model, stage, run or quiet(folder), examples(0, 40), objective=NextToken(STREAMS))
-    return model
-
+from little_training import STREAMS, Little, examples, learnt, losses, run
+from little_transformer import Talker, by_heart, recited
+from one_thread import one_thread as one_thread
 
 # ---------------------------------------------------------------- however it is cut
 
@@ -57,18 +37,24 @@ def test_the_curve_does_not_depend_on_the_size_of_a_microbatch(tmp_path: Path, m
     stage = replace(little_training.stage(), mean_over=mean_over)
     for microbatch_tokens in (20, 31, 60):
         name = str(microbatch_tokens)
-        learnt(tmp_path / name, stage, quiet(tmp_path / name, microbatch_tokens=microbatch_tokens))
+        learnt(tmp_path / name, stage, microbatch_tokens=microbatch_tokens)
     np.testing.assert_allclose(losses(tmp_path / "20"), losses(tmp_path / "60"), rtol=2e-6)
     np.testing.assert_allclose(losses(tmp_path / "31"), losses(tmp_path / "60"), rtol=2e-6)
 
 
 def test_two_processes_learn_as_one_process_does_that_has_the_batches_of_both(tmp_path: Path) -> None:
     program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    data = Batches(examples(0, 40), little_training.stage().batching)
+    cut = [share(batch, data.lengths, 24, rank=1, processes=2) for batch in data.epoch(0)]
+    assert any(part.idle for mine in cut for part in mine), "no process is ever idle: choose other sizes"
     one = Little(noise=0)
     given = examples(0, 40), examples(1, 6), NextToken(STREAMS)
-    train(one, little_training.stage(), quiet(tmp_path / "one"), *given)
+    train(one, little_training.stage(), run(tmp_path / "one"), *given)
     ran = subprocess.run(
-        [*program, little_training.__file__, tmp_path / "two", "--noise", "0"], capture_output=True, text=True, check=False
+        [*program, little_training.__file__, tmp_path / "two", "--noise", "0"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr
 
@@ -132,70 +118,37 @@ def test_a_model_that_gives_its_own_loss_learns_from_the_mean_over_all_its_cells
             return wrong
 
     data: list[Example] = [
-        {"said": np.ones(steps, bool), "target": np.full(steps, float(steps), np.float32)} for steps in (1, 2, 5)
+        {"said": np.ones(steps, bool), "target": np.full(steps, float(steps), np.float32)}
+        for steps in (1, 2, 5)
     ]
-    stage = Stage("mean", learning_rate=0.1, batch_tokens=8, steps=150, weight_decay=0, schedule="linear", final_rate=0)
+    stage = Stage(
+        "mean", learning_rate=0.1, batch_tokens=8, steps=150, weight_decay=0, schedule="linear", final_rate=0
+    )
     model = Squared()
-    train(model, stage, quiet(tmp_path, microbatch_tokens=5), data, objective=OwnLoss())
+    train(model, stage, run(tmp_path, microbatch_tokens=5), data, objective=OwnLoss())
     assert model.guess.item() == pytest.approx((1 + 2 * 2 + 5 * 5) / 8, abs=0.01)
 
 
 # ---------------------------------------------------------------- a transformer
 
 
-def qwen(tied: bool = True) -> nn.Module:
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    torch.manual_seed(0)
-    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = Qwen2Config(vocab_size=VOCABULARY, num_key_value_heads=1, tie_word_embeddings=tied, **size)
-
-    class Talker(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.language_model = Qwen2ForCausalLM(config)
-
-        def forward(self, batch: dict[str, Tensor]) -> Tensor:
-            given = {"position_ids": batch["position"], "use_cache": False}
-            logits: Tensor = self.language_model(batch["tokens"], **given).logits
-            return logits
-
-    return Talker()
-
-
-def recited(model: nn.Module, example: Example) -> list[int]:
-    """What the model says after the first token, each time the likeliest."""
-    model.eval()
-    said = [int(example["tokens"][0])]
-    while len(said) < len(example["tokens"]):
-        logits = model({"tokens": torch.tensor([said]), "position": torch.arange(len(said))[None]})
-        said.append(int(logits[0, -1].argmax()))
-    return said
-
-
-def by_heart() -> list[Example]:
-    draw = np.random.default_rng(0)
-    return [
-        {"tokens": np.array([first, *draw.integers(0, VOCABULARY, 9 + first)]), "said": np.ones(10 + first, bool)}
-        for first in range(4)
-    ]
-
-
-@pytest.mark.parametrize("changes", [{}, {"row_tokens": 26}])
-def test_a_language_model_learns_four_sequences_by_heart(tmp_path: Path, changes: dict[str, int]) -> None:
+@pytest.mark.parametrize("row_tokens", [None, 26])
+def test_a_language_model_learns_four_sequences_by_heart(tmp_path: Path, row_tokens: int | None) -> None:
     """With the sequences apart, and packed two in a row."""
-    stage = Stage("by heart", learning_rate=1e-2, batch_tokens=60, steps=70, warmup_steps=5, weight_decay=0, **changes)
-    model = qwen()
-    train(model, stage, quiet(tmp_path, microbatch_tokens=30), by_heart())
-    assert [recited(model, example) for example in by_heart()] == [list(example["tokens"]) for example in by_heart()]
+    stage = Stage("by heart", 1e-2, 60, steps=70, row_tokens=row_tokens, warmup_steps=5, weight_decay=0)
+    model = Talker()
+    train(model, stage, run(tmp_path, microbatch_tokens=30), by_heart())
+    assert [recited(model, example) for example in by_heart()] == [
+        list(example["tokens"]) for example in by_heart()
+    ]
     assert losses(tmp_path)[-1] < 0.1
 
 
 def test_bfloat16_learns_the_same_but_for_rounding(tmp_path: Path) -> None:
     stage = Stage("by heart", learning_rate=1e-2, batch_tokens=60, steps=25, weight_decay=0)
-    models = {bf16: qwen() for bf16 in (False, True)}
+    models = {bf16: Talker() for bf16 in (False, True)}
     for bf16, model in models.items():
-        train(model, stage, quiet(tmp_path / str(bf16), bf16=bf16), by_heart())
+        train(model, stage, run(tmp_path / str(bf16), bf16=bf16), by_heart())
         assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     exact, rounded = losses(tmp_path / "False"), losses(tmp_path / "True")
     assert exact != rounded
@@ -204,7 +157,7 @@ def test_bfloat16_learns_the_same_but_for_rounding(tmp_path: Path) -> None:
 
 def test_packed_sequences_do_not_see_each_other() -> None:
     """The logits of a row of two are those of each alone."""
-    model = qwen().eval()
+    model = Talker().eval()
     one, two = by_heart()[:2]
     row = model(collate([[one, two], [two]]))
     torch.testing.assert_close(row[0, : len(one["said"])], model(collate([[one]]))[0], rtol=1e-4, atol=1e-5)
@@ -212,98 +165,22 @@ def test_packed_sequences_do_not_see_each_other() -> None:
     torch.testing.assert_close(row[1, : len(two["said"])], model(collate([[two]]))[0], rtol=1e-4, atol=1e-5)
 
 
-# ---------------------------------------------------------------- what is trained
-
-
-def test_lora_trains_its_own_parameters_only_and_folds_into_the_same_model(tmp_path: Path) -> None:
-    stage = Stage("low rank", 1e-2, 60, steps=4, trains=("*.norm.weight",), lora=Lora(("q_proj", "v_proj"), rank=2))
-    model, before = qwen(), qwen().state_dict()
-    train(model, stage, quiet(tmp_path), by_heart())
-    after = {name.replace(".base_layer", ""): tensor for name, tensor in model.state_dict().items()}
-    changed = {name for name, tensor in before.items() if not torch.equal(after[name], tensor)}
-    assert changed == {"language_model.model.norm.weight"}
-    low_rank = {name for name in after if ".lora_" in name}
-    assert len(low_rank) == 2 * 2 * 2
-    assert set(torch.load(tmp_path / "last.pt", weights_only=True)["model"]) == changed | low_rank
-
-    batch = collate([[example] for example in by_heart()])
-    said = model.eval()(batch)
-    fold_lora(model)
-    assert set(model.state_dict()) == set(before)
-    torch.testing.assert_close(model(batch), said, rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(said, qwen().eval()(batch), atol=1e-3)
-
-
-@pytest.mark.parametrize(
-    "changes", [{"trains": ()} | {"lora": Lora(("q_proj",), rank=2, dropout=0.1)}, {"trains": ("*",)}], ids=["lora", "tied"]
-)
-def test_a_transformer_goes_on_where_it_was(tmp_path: Path, changes: dict[str, Any]) -> None:
-    stage = Stage("onward", 1e-2, 30, steps=6, **changes)
-    train(qwen(), stage, quiet(tmp_path / "whole"), by_heart())
-
-    def stopped(self: Learner, *arguments: Any) -> Any:
-        if arguments[2] == 5:
-            raise KeyboardInterrupt
-        return update(self, *arguments)
-
-    update = Learner.update
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Learner, "update", stopped)
-        train(qwen(), stage, quiet(tmp_path / "stopped"), by_heart())
-    train(qwen(), stage, quiet(tmp_path / "stopped"), by_heart())
-    assert losses(tmp_path / "stopped") == losses(tmp_path / "whole")
-
-
-def test_only_the_chosen_parts_learn_and_each_at_its_rate(tmp_path: Path) -> None:
-    stage = replace(little_training.stage(), trains=("head.*", "past.*"), rates={"head.*": 1e-5, "*hh*": 0.0})
-    before, model = Little(noise=0).state_dict(), learnt(tmp_path, stage)
-    moved = {name: float((tensor - before[name]).abs().max()) for name, tensor in model.state_dict().items()}
-    assert {name for name, way in moved.items() if not way} == {"tokens.weight", "past.weight_hh_l0", "past.bias_hh_l0"}
-    assert 0 < moved["head.weight"] < 27 * 2e-5 < moved["past.weight_ih_l0"]
-
-
-def test_frozen_parts_draw_no_dropout() -> None:
-    model = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.Dropout(), nn.BatchNorm1d(2)), nn.Linear(2, 2), nn.Dropout())
-    choose(model, Stage("head", 1e-3, 10, steps=1, trains=("1.*",)))
-    training_mode(model)
-    modes = {name: module.training for name, module in model.named_modules()}
-    assert modes == {"": True, "0": False, "0.0": False, "0.1": False, "0.2": False, "1": True, "2": True}
-
-
-def test_parts_that_are_not_there_are_named() -> None:
-    for changes in ({"trains": ("heads.*",)}, {"rates": {"heads.*": 1.0}}):
-        with pytest.raises(ValueError, match=r"no parameter fits 'heads.\*'; there are tokens.weight"):
-            choose(Little(), replace(little_training.stage(), **changes))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="trains nothing"):
-        choose(Little(), replace(little_training.stage(), trains=()))
-    with pytest.raises(ValueError, match="no layer's name ends in"):
-        choose(Little(), replace(little_training.stage(), lora=Lora(("q_proj",))))
-
-
-def test_blending_leaves_new_rows_and_other_parts_as_trained() -> None:
-    base = {"lm.rows": torch.zeros(2, 3), "head.rows": torch.zeros(2, 3)}
-    trained = {"lm.rows": torch.ones(3, 3), "head.rows": torch.ones(2, 3), "lm.new": torch.ones(1)}
-    blended = blend(trained, base, trained_share=0.25, parts=("lm.*",))
-    assert blended["lm.rows"].tolist() == [[0.25] * 3, [0.25] * 3, [1.0] * 3]
-    assert torch.equal(blended["head.rows"], trained["head.rows"])
-    assert torch.equal(blended["lm.new"], trained["lm.new"])
-    assert torch.equal(trained["lm.rows"], torch.ones(3, 3))
-    with pytest.raises(ValueError, match="do not belong together"):
-        blend({"lm.rows": torch.ones(1, 3)}, base, 0.5)
-
-
 # ---------------------------------------------------------------- one update
 
 
 @settings(deadline=None)
-@given(st.sampled_from(["constant", "linear", "cosine"]), st.integers(0, 20), st.integers(1, 60), st.floats(0, 1))
-def test_the_rate_climbs_to_its_peak_and_falls_to_its_end(schedule: Any, warmup: int, falls: int, final: float) -> None:
+@given(
+    st.sampled_from(["constant", "linear", "cosine"]), st.integers(0, 20), st.integers(1, 60), st.floats(0, 1)
+)
+def test_the_rate_climbs_to_its_peak_and_falls_to_its_end(
+    schedule: Any, warmup: int, falls: int, final: float
+) -> None:
     steps = warmup + falls
     stage = Stage("s", 1e-3, 10, steps=steps, schedule=schedule, warmup_steps=warmup, final_rate=final)
     heights = [height(stage, step, steps) for step in range(steps)]
-    assert all(low < high for low, high in zip(heights[:warmup], heights[1 : warmup + 1], strict=False))
+    assert all(low < high for low, high in pairwise(heights[: warmup + 1]))
     assert heights[warmup] == pytest.approx(1)
-    assert all(high >= low - 1e-12 for high, low in zip(heights[warmup:], heights[warmup + 1 :], strict=False))
+    assert all(high >= low - 1e-12 for high, low in pairwise(heights[warmup:]))
     assert all(0 < each <= 1 + 1e-12 for each in heights[:-1])
     if schedule != "constant" and falls > 1:
         assert heights[-1] == pytest.approx(final)
@@ -311,7 +188,7 @@ def test_the_rate_climbs_to_its_peak_and_falls_to_its_end(schedule: Any, warmup:
 
 def test_the_gradient_is_clipped_before_the_update(tmp_path: Path) -> None:
     stage = replace(little_training.stage(), clip_norm=0.05)
-    learner = Learner(Little(), stage, quiet(tmp_path), NextToken(STREAMS))
+    learner = Learner(Little(), stage, run(tmp_path), NextToken(STREAMS))
     seen: list[float] = []
 
     def look(*_: object) -> None:
@@ -334,9 +211,11 @@ class Poisoned(Little):
 
 
 def test_a_loss_that_is_no_number_stops_the_stage_and_spoils_nothing(tmp_path: Path) -> None:
-    model, run = Poisoned(), quiet(tmp_path, microbatch_tokens=60, save_every_steps=1)
-    with pytest.raises(DivergedError, match=r"'little', step 3: .*nan.*learning rate 0.00225, examples \d+, .*lower") as caught:
-        train(model, little_training.stage(), run, examples(0, 40), objective=NextToken(STREAMS))
+    model, closely = Poisoned(), run(tmp_path, microbatch_tokens=60, save_every_steps=1)
+    with pytest.raises(
+        DivergedError, match=r"'little', step 3: .*nan.*learning rate 0.00225, examples \d+, .*lower"
+    ) as caught:
+        train(model, little_training.stage(), closely, examples(0, 40), objective=NextToken(STREAMS))
     data = Batches(examples(0, 40), little_training.stage().batching)
     first = min(index for row in data.epoch(0)[2] for index in row)
     assert f"examples {first}, " in str(caught.value)
@@ -352,7 +231,14 @@ def test_a_loss_that_is_no_number_stops_the_stage_and_spoils_nothing(tmp_path: P
 def test_tensorboard_has_the_curve_and_there_is_a_picture(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-    train(Little(), little_training.stage(), quiet(tmp_path), examples(0, 40), examples(1, 6), NextToken(STREAMS))
+    train(
+        Little(),
+        little_training.stage(),
+        run(tmp_path),
+        examples(0, 40),
+        examples(1, 6),
+        NextToken(STREAMS),
+    )
     (file,) = tmp_path.glob("*tfevents*")
     board = [
         (event.step, value.tag, value.tensor.float_val[0])
@@ -371,7 +257,13 @@ def test_tensorboard_has_the_curve_and_there_is_a_picture(tmp_path: Path) -> Non
 
 
 def test_progress_says_how_long_it_will_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    train(Little(), little_training.stage(), quiet(tmp_path, quiet=False), examples(0, 40), objective=NextToken(STREAMS))
+    train(
+        Little(),
+        little_training.stage(),
+        run(tmp_path, quiet=False),
+        examples(0, 40),
+        objective=NextToken(STREAMS),
+    )
     told = capsys.readouterr().err
     assert "little  step 27/27  loss " in told
     assert "left 0:00:00" in told
@@ -393,13 +285,4 @@ def test_a_stage_with_a_fault_is_refused() -> None:
 
 def test_examples_that_do_not_fit_a_microbatch_are_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"rows of up to 20 steps.*raise microbatch_tokens"):
-        train(Little(), little_training.stage(), quiet(tmp_path, microbatch_tokens=10), examples(0, 40))
-
-
-def test_an_idle_microbatch_adds_nothing() -> None:
-    data = Batches(examples(0, 3), little_training.stage().batching)
-    objective, model = NextToken(STREAMS), Little(noise=0)
-    idle = data.tensors(Microbatch(((0,),), idle=True))
-    weigh(objective.nats(model(idle), idle), {"text": 1.0, "speech": 1.0}).backward()
-    assert sum(int(count) for count in objective.cells(idle).values()) == 0
-    assert all(parameter.grad is not None and not parameter.grad.any() for parameter in model.parameters())
+        train(Little(), little_training.stage(), run(tmp_path, microbatch_tokens=10), examples(0, 40))

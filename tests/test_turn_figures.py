@@ -119,6 +119,14 @@ def test_offsets_drawn_from_people_are_like_people() -> None:
     assert all(BODY_S[0] <= v <= BODY_S[1] for v in as_people_counted(call(0))["fto_body"])
 
 
+def test_people_are_counted_in_onset_order_without_backchannels() -> None:
+    user = (Span(0, 4000), Span(6000, 8000), Span(8700, 9500))
+    assistant = (Span(2000, 2300), Span(4000, 6500))
+    counted = as_people_counted(events(Tracks(user, assistant, 10_000)))
+    assert counted["fto"] == counted["fto_body"] == (0.0, -0.5)
+    assert (counted["gap"], counted["overlap"], counted["pause"]) == ((), (-0.5,), (0.7,))
+
+
 # ---------------------------------------------------------------- many recordings
 
 

@@ -232,6 +232,13 @@ def test_taking_the_backchannels_out_leaves_the_other_speech(given_: Tracks) -> 
         )
 
 
+def test_a_word_within_a_backchannel_of_the_other_stays() -> None:
+    user = (Span(0, 3000), Span(3300, 3500), Span(3900, 6000))
+    found = events(Tracks(user, (Span(3250, 3600),), 6000))
+    assert [t.speaker for t in found.backchannels] == ["assistant"]
+    assert without_backchannels(found).tracks.user == user
+
+
 def test_taking_the_floor_a_second_early_is_an_interruption() -> None:
     both_talk = Tracks((Span(0, 3000),), (Span(1999, 5000),), 5000)
     assert [t.offset_ms for t in events(both_talk).interruptions] == [-1001]

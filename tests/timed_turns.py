@@ -38,9 +38,7 @@ def spoken(turns: Iterable[TimedTurn], length: int, silent: int) -> Tokens:
     return stream
 
 
-def written(
-    turns: Sequence[TimedTurn], chunks: int, speech_chunk: int, text_chunk: int, silent: int
-) -> Tokens:
+def written(turns: Sequence[TimedTurn], chunks: int, speech_chunk: int, text_chunk: int, silent: int) -> Tokens:
     """Text of `chunks` chunks or more, `text_chunk` tokens each: a queue that turns join as their speech starts."""
     stream: list[int] = []
     queue: deque[tuple[int, float]] = deque()
@@ -67,9 +65,7 @@ def three_streams(
     chunks = ceil(length / speech_chunk)
     text = written(assistant, chunks, speech_chunk, text_chunk, silent_text)
     filled = len(text) // text_chunk * speech_chunk
-    speech = {
-        name: spoken(turns, filled, silent_speech) for name, turns in (("user", user), ("speech", assistant))
-    }
+    speech = {name: spoken(turns, filled, silent_speech) for name, turns in (("user", user), ("speech", assistant))}
     return {"user": speech["user"], "text": text, "speech": speech["speech"]}
 
 

@@ -14,9 +14,7 @@ Parts = list[tuple[list[int], list[int]]]
 def chunked(raw0: Sequence[int], raw1: Sequence[int], slots: int, carry: bool = False) -> Parts:
     """What is new in each chunk of `slots` units. `carry`: a part with a change writes the held unit first."""
     if len(raw0) != len(raw1):
-        raise ValueError(
-            f"two channels of one recording have one length, not {len(raw0)} and {len(raw1)} units"
-        )
+        raise ValueError(f"two channels of one recording have one length, not {len(raw0)} and {len(raw1)} units")
     return list(zip(new_units(raw0, slots, carry), new_units(raw1, slots, carry), strict=True))
 
 

@@ -1,0 +1,108 @@
+"""Layouts of the systems with streams that fit them, drawn at random."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from hypothesis import settings
+from hypothesis import strategies as st
+
+import layouts
+from duologue.layout import Grid, Layout
+from layouts import BOOKS, EOA, EOS, EOT, GROUP, IM_END, S0, S1, T_EOT, UNIT_EOS
+
+laws = settings(deadline=None, max_examples=60)
+
+Woven = tuple[Layout, dict[str, list[int]]]
+UNIT = st.integers(10, 99)
+UNITS = st.lists(UNIT, max_size=9)
+
+
+def ended(end: int, units: st.SearchStrategy[list[int]] = UNITS) -> st.SearchStrategy[list[int]]:
+    return units.map(lambda tokens: [*tokens, end])
+
+
+def joined(parts: Sequence[Sequence[int]]) -> list[int]:
+    return [token for part in parts for token in part]
+
+
+@st.composite
+def alignments(draw: st.DrawFn) -> Woven:
+    layout = layouts.omni_alignment(draw(st.sampled_from([layouts.ASR, layouts.TTS])))
+    return layout, {"speech": draw(ended(EOS)), "text": draw(ended(EOT))}
+
+
+@st.composite
+def exchanges(draw: st.DrawFn) -> Woven:
+    turns = draw(st.integers(0, 4))
+    ends = {"user": EOS, "user_text": EOT, "text": EOT, "speech": EOS}
+    return layouts.omni_four(), {
+        name: joined([draw(ended(end)) for _ in range(turns)]) for name, end in ends.items()
+    }
+
+
+@st.composite
+def chunks(draw: st.DrawFn) -> Woven:
+    speech, text, n = draw(st.integers(1, 10)), draw(st.integers(0, 4)), draw(st.integers(0, 12))
+    streams = {"user": speech, "text": text, "speech": speech}
+    layout = layouts.omni_three(speech, text)
+    if draw(st.booleans()):
+        layout, streams = layouts.omni_two(speech), {"user": speech, "speech": speech}
+    return layout, {name: [draw(UNIT) for _ in range(size * n)] for name, size in streams.items()}
+
+
+@st.composite
+def clocked(draw: st.DrawFn) -> Woven:
+    chunks = draw(st.lists(st.tuples(UNITS, st.none() | st.lists(UNIT, min_size=1, max_size=6)), max_size=8))
+    own = [[*mine, S0 if theirs is None else S1] for mine, theirs in chunks]
+    return layouts.sync_llm(), {
+        "own": joined(own),
+        "user": joined([[*t, S0] for _, t in chunks if t is not None]),
+    }
+
+
+@st.composite
+def books(draw: st.DrawFn) -> Woven:
+    frames, heard = draw(st.integers(0, 9)), draw(st.integers(0, 5))
+    streams = {f"audio{book}": [draw(UNIT) for _ in range(frames)] + [EOA] for book in range(BOOKS)}
+    typed = () if heard else draw(UNITS)
+    return layouts.mini_omni(heard, typed), {"user": [4097] * heard, "text": draw(ended(T_EOT)), **streams}
+
+
+@st.composite
+def groups(draw: st.DrawFn) -> Woven:
+    n, heard = draw(st.integers(0, 5)), draw(st.integers(0, 4))
+    speech = [draw(UNIT) for _ in range(GROUP * n)] + [UNIT_EOS] * GROUP
+    text = [draw(UNIT) for _ in range(2 + n + 1)] + draw(ended(IM_END))
+    return layouts.fun_audio_chat(heard=heard), {"user": [9] * heard, "text": text, "speech": speech}
+
+
+@st.composite
+def group_duplex(draw: st.DrawFn) -> Woven:
+    n = draw(st.integers(0, 9))
+    streams = {"user": n, "text": n, "speech": GROUP * n}
+    return layouts.fun_audio_chat_duplex(), {k: [draw(UNIT) for _ in range(size)] for k, size in streams.items()}
+
+
+@st.composite
+def heard_then_text(draw: st.DrawFn, layout: Callable[..., Layout]) -> Woven:
+    heard = draw(UNITS)
+    return layout(len(heard), end=2), {"user": heard, "text": draw(ended(2))}
+
+
+WOVEN = {
+    "omni_flatten, alignment": alignments(),
+    "omni_flatten, four streams": exchanges(),
+    "omni_flatten, three and two streams": chunks(),
+    "sync_llm": clocked(),
+    "mini_omni": books(),
+    "fun_audio_chat": groups(),
+    "fun_audio_chat, duplex": group_duplex(),
+    "mooer": heard_then_text(layouts.mooer),
+    "llama_omni": heard_then_text(layouts.llama_omni),
+}
+
+
+def same(a: Grid, b: Grid) -> bool:
+    return np.array_equal(a.tokens, b.tokens) and np.array_equal(a.said, b.said)

@@ -1,0 +1,46 @@
+"""Turns in time become streams in chunks: nothing said is lost, nothing unsaid is written."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+import layouts
+from drawn_layouts import laws
+from duologue.layout import weave
+from timed_turns import TimedTurn, three_streams
+
+
+@st.composite
+def timed_turns(draw: st.DrawFn) -> list[TimedTurn]:
+    turns, start = [], 0
+    for number in range(draw(st.integers(0, 4))):
+        start += draw(st.integers(0, 12))
+        speech = tuple(range(1000 + 100 * number, 1000 + 100 * number + draw(st.integers(1, 20))))
+        text = tuple(range(5000 + 100 * number, 5000 + 100 * number + draw(st.integers(0, 9))))
+        cut = draw(st.none() | st.integers(0, len(speech)))
+        turns.append(TimedTurn(start, speech, text, cut))
+        start += len(speech)
+    return turns
+
+
+@laws
+@given(timed_turns(), st.integers(1, 6), st.integers(1, 3))
+def test_nothing_said_is_lost_and_nothing_unsaid_is_written(
+    turns: list[TimedTurn], speech_chunk: int, text_chunk: int
+) -> None:
+    length = max([turn.start + len(turn.speech) for turn in turns], default=0)
+    streams = three_streams([], turns, length, speech_chunk, text_chunk, silent_speech=0, silent_text=1)
+    assert [t for t in streams["speech"] if t] == [t for turn in turns for t in turn.spoken]
+    written = [int(t) for t in streams["text"]]
+    order = [t for t in written if t != 1]
+    assert order == sorted(order)
+    chunk_of = {token: place // text_chunk for place, token in enumerate(written)}
+    for turn in turns:
+        assert all(chunk_of[t] >= turn.start // speech_chunk for t in turn.text if t in chunk_of)
+        if turn.cut is None:
+            assert set(turn.text) <= set(written)
+        else:
+            assert all(chunk_of[t] <= turn.last_chunk(speech_chunk) for t in turn.text if t in chunk_of)
+    grid = weave(layouts.omni_three(speech_chunk, text_chunk), streams)
+    assert len(grid) == sum(map(len, streams.values()))
