@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from serving import served
+from serving import serving
 from spoken import spoken
 
 from duologue.sound import wav
+from duologue.systems import SYSTEMS
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -34,8 +35,8 @@ def test_readme_calls_the_server(question: Path) -> None:
     head, body = block.split("\nclient = ", 1)
     indented = "\n    ".join(f"client = {body}".splitlines())
     script = f"import asyncio\n{head}\nasync def main():\n    {indented}\nasyncio.run(main())\n"
-    with served() as base_url:
-        (question / "script.py").write_text(script.replace("http://127.0.0.1:8765/v1", base_url))
+    with serving(SYSTEMS) as server:
+        (question / "script.py").write_text(script.replace("http://127.0.0.1:8765/v1", f"{server.http}/v1"))
         assert "nineteen" in run(question, "script.py")
 
 
@@ -53,8 +54,9 @@ def test_the_parrot_says_back_what_it_hears(question: Path) -> None:
 
 
 def test_the_example_client_gets_its_answer(question: Path) -> None:
-    with served() as base_url:
-        printed = run(question, str(ROOT / "examples/realtime_client.py"), "question.wav", "answer.wav", base_url)
+    with serving(SYSTEMS) as server:
+        arguments = ("question.wav", "answer.wav", f"{server.http}/v1")
+        printed = run(question, str(ROOT / "examples/realtime_client.py"), *arguments)
     assert "nineteen" in printed
     assert len(wav.read(question / "answer.wav", 24_000)) / 24_000 > 1
 

@@ -31,6 +31,13 @@ def test_a_program_speaks_the_same_way_every_time(program: TTS) -> None:
     np.testing.assert_array_equal(first, said(program, "Twelve plus seven is nineteen."))
 
 
+def test_a_voice_begins_at_once_and_does_not_linger(program: TTS) -> None:
+    sound = said(program, "Twelve plus seven is nineteen.")
+    loud = np.flatnonzero(np.abs(sound) > 0.05 * np.abs(sound).max())
+    assert loud[0] / program.hz < 0.08
+    assert 0.1 < (len(sound) - loud[-1]) / program.hz < 0.3
+
+
 @pytest.mark.parametrize("text", ["-o /tmp/x", "--help", "'; rm -rf /", "a\nb", '"quoted" $HOME `ls`', "é € 你"])
 def test_text_is_never_an_option_or_a_command(program: TTS, text: str) -> None:
     assert len(said(program, text)) > 0

@@ -1,31 +1,179 @@
-"""Recognisers: sound in, words out."""
+"""Recognisers: sound in, words out.
+
+The embedded default is pocketsphinx, whose American English model comes in its wheel. `Whisper` and
+`OpenAITranscriber` take its place where there is a model or an endpoint.
+"""
 
 from __future__ import annotations
 
+import io
+import os
+import tempfile
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
-from duologue.session import Audio
+import numpy as np
+import soundfile
+
+from duologue.engines import EngineError
+from duologue.engines.asr_grammar import trigram, unmarked
+from duologue.engines.asr_sound import full_band, with_floor
+from duologue.session import HEARD_HZ, Audio
+
+if TYPE_CHECKING:
+    from pocketsphinx import Decoder
 
 
 @dataclass(frozen=True)
 class Transcript:
+    """What was said; an empty text where nobody spoke. `confidence` in [0, 1], where the engine can tell."""
+
     text: str
     language: str = "en"
     confidence: float | None = None
 
 
 class ASR(Protocol):
-    def transcribe(self, audio: Audio) -> Transcript: ...
+    def transcribe(self, audio: Audio) -> Transcript:
+        """The words in `audio`, [N] at 16 kHz. Raises EngineError. Several threads may call at once."""
+        ...
+
+
+def checked(audio: Audio) -> Audio:
+    """`audio` as float32 in [-1, 1]. Raises EngineError where it is not mono sound."""
+    sound = np.asarray(audio, dtype=np.float32)
+    if sound.ndim != 1:
+        raise EngineError(f"a recogniser hears mono sound [N], this has the shape {sound.shape}; mix it down first")
+    if not np.isfinite(sound).all():
+        raise EngineError("the sound holds samples that are not finite; nothing can be recognised in it")
+    return np.clip(sound, -1.0, 1.0)
+
+
+# ---------------------------------------------------------------- embedded
+
+
+SLICE_SAMPLES = HEARD_HZ // 10
+"""Decoded at a time. pocketsphinx keeps Python's lock meanwhile, and other callers' frames wait."""
 
 
 class PocketSphinx:
-    def __init__(self, grammar: str | None = None) -> None: ...
+    """pocketsphinx (Huggins-Daines et al. 2006) with the model in its wheel.
+
+    `grammar` is what may be said: one JSGF text, or one for each topic (better: paths then stay in their topic).
+    What does not fit it, or everything without one, is heard with the wheel's language model.
+    """
+
+    def __init__(self, grammar: str | Sequence[str] | None = None) -> None:
+        self._grammars = (grammar,) if isinstance(grammar, str) else tuple(grammar or ())
+        self._lock = threading.Lock()
+
     def transcribe(self, audio: Audio) -> Transcript:
-        raise NotImplementedError
+        sound = checked(audio)
+        if not sound.any():
+            return Transcript("")
+        pcm = (with_floor(full_band(sound)) * 32767).astype("<i2")
+        with self._lock:
+            return Transcript(unmarked(_decoded(self._decoder, pcm)))
+
+    @cached_property
+    def _decoder(self) -> Decoder:
+        return _grammar_decoder(self._grammars) if self._grammars else _decoder_with()
 
 
-class Whisper(PocketSphinx): ...
+def _decoded(decoder: Decoder, pcm: np.ndarray[Any, np.dtype[np.int16]]) -> str:
+    """The best path's words. The cepstral mean is that of the whole utterance, whatever was decoded before."""
+    decoder.start_utt()
+    decoder.process_raw(pcm.tobytes(), no_search=True, full_utt=True)
+    mean = decoder.get_cmn()
+    decoder.end_utt()
+    decoder.set_cmn(mean)
+    decoder.start_utt()
+    for start in range(0, len(pcm), SLICE_SAMPLES):
+        decoder.process_raw(pcm[start : start + SLICE_SAMPLES].tobytes())
+    decoder.end_utt()
+    best = decoder.hyp()
+    return best.hypstr if best is not None else ""
 
 
-class OpenAITranscriber(PocketSphinx): ...
+@lru_cache(maxsize=4)
+def _grammar_decoder(grammars: tuple[str, ...]) -> Decoder:
+    model, dictionary = trigram(grammars)
+    with tempfile.TemporaryDirectory() as folder:
+        lm, words = Path(folder, "grammar.arpa"), Path(folder, "grammar.dict")
+        lm.write_text(model, encoding="utf-8")
+        words.write_text(dictionary, encoding="utf-8")
+        return _decoder_with(lm=str(lm), dict=str(words))
+
+
+def _decoder_with(**settings: Any) -> Decoder:
+    try:
+        from pocketsphinx import Decoder
+    except ImportError as error:
+        raise EngineError("the embedded recogniser is missing; pip install pocketsphinx") from error
+    return Decoder(loglevel="FATAL", **settings)
+
+
+# ---------------------------------------------------------------- transformers
+
+
+class Whisper:
+    """Whisper (Radford et al. 2022) through transformers, by path or hub id. Writes greedily: the same sound gives the
+    same text."""
+
+    def __init__(self, path_or_hub_id: str, language: str = "en") -> None:
+        self.path_or_hub_id, self.language = path_or_hub_id, language
+
+    def transcribe(self, audio: Audio) -> Transcript:
+        import torch
+
+        model, processor = _whisper(self.path_or_hub_id)
+        features = processor.feature_extractor(checked(audio), sampling_rate=HEARD_HZ, return_tensors="pt")
+        asked = {"language": self.language, "task": "transcribe"} if model.generation_config.is_multilingual else {}
+        with torch.inference_mode():
+            tokens = model.generate(features.input_features, do_sample=False, num_beams=1, **asked)
+        return Transcript(processor.batch_decode(tokens, skip_special_tokens=True)[0].strip(), self.language)
+
+
+@lru_cache(maxsize=2)
+def _whisper(path_or_hub_id: str) -> tuple[Any, Any]:
+    from transformers import AutoProcessor, WhisperForConditionalGeneration
+
+    try:
+        model = WhisperForConditionalGeneration.from_pretrained(path_or_hub_id).eval()
+        return model, AutoProcessor.from_pretrained(path_or_hub_id)
+    except (OSError, ValueError) as error:
+        raise EngineError(f"no Whisper model at {path_or_hub_id!r}: {error}") from error
+
+
+# ---------------------------------------------------------------- endpoint
+
+
+class OpenAITranscriber:
+    """Any OpenAI-compatible endpoint's /audio/transcriptions."""
+
+    def __init__(self, model: str, base_url: str | None = None, api_key: str | None = None, language: str = "en") -> None:
+        from openai import OpenAI
+
+        self.model, self.language = model, language
+        self._client = OpenAI(base_url=base_url, api_key=api_key or os.environ.get("OPENAI_API_KEY", "none"))
+
+    def transcribe(self, audio: Audio) -> Transcript:
+        from openai import OpenAIError
+
+        try:
+            answer = self._client.audio.transcriptions.create(
+                model=self.model, file=("speech.wav", _wav(checked(audio))), language=self.language
+            )
+        except OpenAIError as error:
+            raise EngineError(f"the transcription endpoint {self._client.base_url} failed: {error}") from error
+        return Transcript(answer.text.strip(), self.language)
+
+
+def _wav(audio: Audio) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, audio, HEARD_HZ, format="WAV", subtype="PCM_16")
+    return file.getvalue()

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 
-from duologue.desk import Desk, grammar
+from duologue.desk import TOPICS, Desk, grammar
 from duologue.engines import EngineError
 from duologue.engines.asr import ASR, OpenAITranscriber, PocketSphinx, Whisper
 from duologue.engines.llm import LLM, DeskMind, OpenAIChat, TransformersChat
@@ -25,7 +25,7 @@ from duologue.engines.tts import TTS, EmbeddedVoice, Espeak, Flite, OpenAISpeech
 def recogniser(name: str) -> ASR:
     """Raises EngineError for a name that is none."""
     kinds: dict[str, Callable[[str], ASR]] = {
-        "pocketsphinx": lambda _: PocketSphinx(grammar("en")),
+        "pocketsphinx": lambda _: PocketSphinx([grammar("en", [topic]) for topic in TOPICS]),
         "whisper": lambda which: Whisper(which or "openai/whisper-tiny"),
         "openai": lambda which: OpenAITranscriber(which or "whisper-1"),
     }

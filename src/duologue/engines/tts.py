@@ -54,7 +54,7 @@ class Flite:
         with tempfile.NamedTemporaryFile(suffix=".wav") as file:
             _run([self._program, "-voice", self.voice, "-t", text, "-o", file.name])
             audio, _ = soundfile.read(file.name, dtype="float32")
-        yield np.asarray(audio, np.float32)
+        yield trimmed(np.asarray(audio, np.float32), self.hz)
 
 
 class Espeak:
@@ -76,7 +76,15 @@ class Espeak:
     def speak(self, text: str) -> Iterator[Audio]:
         options = ["-v", self.voice, "-s", str(self.words_per_minute), "--stdin", "--stdout"]
         wav = _run([*self._command, *options], text.encode())
-        yield _samples(wav[_after_header(wav) :])
+        yield trimmed(_samples(wav[_after_header(wav) :]), self.hz)
+
+
+def trimmed(audio: Audio, hz: int, before_ms: int = 20, after_ms: int = 150) -> Audio:
+    """The sound with so much of the silence (below a hundredth of its peak) around it: nobody waits for more."""
+    loud = np.flatnonzero(np.abs(audio) > 0.01 * np.abs(audio).max(initial=0.0))
+    if not len(loud):
+        return audio
+    return audio[max(0, loud[0] - before_ms * hz // 1000) : loud[-1] + 1 + after_ms * hz // 1000]
 
 
 def _samples(pcm: bytes) -> Audio:

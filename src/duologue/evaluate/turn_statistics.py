@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from duologue.evaluate.distribution import Interval, Spread, bootstrap, pearson, wasserstein_1
-from duologue.evaluate.human_timing import BODY_S, HUMAN
+from duologue.synthesis.human_timing import BODY_S, HUMAN
 from duologue.evaluate.timing import SPEAKERS, Span
 from duologue.evaluate.turn_taking import Events, Transfer, onset_order, without_backchannels
 
