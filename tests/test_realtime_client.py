@@ -145,6 +145,7 @@ def test_barge_in_stops_the_reply_and_what_was_not_heard_is_not_remembered() -> 
             assert truncated.audio_end_ms == 450
             await talk.say(0, 0.7)
             created = await talk.until("response.created")
+            await talk.until("response.output_audio.delta")
             await talk.connection.response.cancel()
             assert (await talk.until("response.done")).response.id == created.response.id
 

@@ -117,9 +117,7 @@ class Routes:
         return JSONResponse({"value": value, "expires_at": expires_at, "session": session})
 
     async def not_served(self, request: Request) -> Response:
-        error = EventError(
-            "unsupported", "Calls by WebRTC are not served here; connect a WebSocket to /v1/realtime."
-        )
+        error = EventError("unsupported", "WebRTC is not served here; connect a WebSocket to /v1/realtime.")
         return problem(501, error)
 
     # ------------------------------------------------ a conversation

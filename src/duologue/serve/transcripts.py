@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from duologue.serve.ahead import Ahead
 from duologue.serve.conversation import Conversation
 from duologue.serve.response import Emit
+from duologue.session import Audio
 
 PATIENCE_S = 0.5
 """Sound that nobody has asked an answer to for so long is transcribed by itself."""
@@ -73,10 +74,13 @@ class Transcripts:
     async def _transcribe_later(self, item_id: str) -> None:
         await asyncio.sleep(PATIENCE_S)
         item = self._conversation.get(item_id)
-        if item is None or item.audio is None:
-            return
+        if item is not None and item.audio is not None:
+            await self._transcribe(item_id, item.audio)
+        self._waiting.pop(item_id, None)
+
+    async def _transcribe(self, item_id: str, audio: Audio) -> None:
         try:
-            text = await asyncio.to_thread(self._ahead.transcribe, item.audio)
+            text = await asyncio.to_thread(self._ahead.transcribe, audio)
         except Exception as error:
             self._fail(item_id, error)
         else:
