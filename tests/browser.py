@@ -179,9 +179,7 @@ def browse(playwright: Playwright, house: House, tmp_path: Path) -> Iterator[Ope
 
 
 @pytest.fixture(scope="session")
-def workshop(
-    playwright: Playwright, house: House, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Page]:
+def workshop(playwright: Playwright, house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """One page, shared by the tests of single modules."""
     with launch(playwright, tmp_path_factory.mktemp("workshop"), silence(1)) as context:
         page = context.pages[0]

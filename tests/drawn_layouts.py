@@ -37,9 +37,7 @@ def alignments(draw: st.DrawFn) -> Woven:
 def exchanges(draw: st.DrawFn) -> Woven:
     turns = draw(st.integers(0, 4))
     ends = {"user": EOS, "user_text": EOT, "text": EOT, "speech": EOS}
-    return layouts.omni_four(), {
-        name: joined([draw(ended(end)) for _ in range(turns)]) for name, end in ends.items()
-    }
+    return layouts.omni_four(), {name: joined([draw(ended(end)) for _ in range(turns)]) for name, end in ends.items()}
 
 
 @st.composite

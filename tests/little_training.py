@@ -28,9 +28,7 @@ STREAMS = ("text", "speech")
 
 
 def stage() -> Stage:
-    return Stage(
-        "little", learning_rate=3e-3, batch_tokens=60, epochs=3, warmup_steps=3, loss_weights={"speech": 0.5}
-    )
+    return Stage("little", learning_rate=3e-3, batch_tokens=60, epochs=3, warmup_steps=3, loss_weights={"speech": 0.5})
 
 
 def run(folder: Path, **changes: Any) -> Run:
@@ -99,14 +97,15 @@ class Dying(Little):
 
 
 def die_in_save(at_save: int) -> None:
-    """Kill this process when the n-th file has been written, but not yet renamed."""
-    saves = iter(range(1, 1_000_000))
+    """Kill this process when the n-th last.pt has been written, but not yet renamed."""
+    saves, rename = iter(range(1, 1_000_000)), os.replace
 
-    def die_at_that(*_: object) -> None:
-        if next(saves) == at_save:
+    def die_at_that(unfinished: str, path: Path) -> None:
+        if path.name == "last.pt" and next(saves) == at_save:
             os.kill(os.getpid(), signal.SIGKILL)
+        rename(unfinished, path)
 
-    mock.patch("os.fsync", die_at_that).start()
+    mock.patch("os.replace", die_at_that).start()
 
 
 def main() -> None:

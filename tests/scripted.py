@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from duologue.dialogue import Message, Tool, ToolCall
-
+from duologue.engines.asr import Transcript
 from duologue.session import Audio, Heard, Part, Speech, Turn
 from duologue.sound.vad import WINDOW_SAMPLES
 
@@ -64,9 +64,7 @@ class ScriptedSystem:
 class ScriptedASR:
     texts: list[str]
 
-    def transcribe(self, audio: Audio) -> "Transcript":
-        from duologue.engines.asr import Transcript
-
+    def transcribe(self, audio: Audio) -> Transcript:
         return Transcript(self.texts.pop(0))
 
 

@@ -120,9 +120,7 @@ def pcm(audio: Audio) -> str:
 
 
 def samples(event: Event) -> Audio:
-    return np.frombuffer(base64.b64decode(event["delta"], validate=True), "<i2").astype(np.float32) / np.float32(
-        32768
-    )
+    return np.frombuffer(base64.b64decode(event["delta"], validate=True), "<i2").astype(np.float32) / np.float32(32768)
 
 
 def speech(seconds: float, silence_s: float = 0.7) -> Audio:

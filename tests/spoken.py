@@ -6,8 +6,8 @@ import shutil
 from functools import lru_cache
 
 import numpy as np
-from conftest import need
 
+from conftest import need
 from duologue.engines.tts import Flite
 from duologue.session import HEARD_HZ, Audio
 from duologue.sound.wav import resample

@@ -36,9 +36,7 @@ def test_each_epoch_has_every_example_once_and_no_batch_too_large(
     found = batches(lengths, how, epoch)
     assert sorted(index for batch in found for index in indices(batch)) == list(range(len(lengths)))
     assert all(sum(lengths[index] for index in indices(batch)) <= how.batch_tokens for batch in found)
-    assert all(
-        sum(lengths[index] for index in row) <= (how.row_tokens or 30) for batch in found for row in batch
-    )
+    assert all(sum(lengths[index] for index in row) <= (how.row_tokens or 30) for batch in found for row in batch)
     assert found == batches(lengths, how, epoch)
 
 
@@ -97,9 +95,7 @@ def test_going_on_from_a_position_gives_the_batches_that_would_have_come(how: Ba
 
 
 @settings(deadline=None)
-@given(
-    st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=3), min_size=1, max_size=4), st.integers(0, 99)
-)
+@given(st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=3), min_size=1, max_size=4), st.integers(0, 99))
 def test_tensors_are_the_examples_one_after_the_other(row_steps: list[list[int]], seed: int) -> None:
     draw = np.random.default_rng(seed)
     rows: list[list[Example]] = [
@@ -111,9 +107,7 @@ def test_tensors_are_the_examples_one_after_the_other(row_steps: list[list[int]]
         rows, laid["tokens"], laid["said"], laid["segment"], laid["position"], strict=True
     ):
         cells = [
-            (number, step, example)
-            for number, example in enumerate(row, 1)
-            for step in range(len(example["said"]))
+            (number, step, example) for number, example in enumerate(row, 1) for step in range(len(example["said"]))
         ]
         for place, (number, step, example) in enumerate(cells):
             assert tokens[place].tolist() == example["tokens"][step].tolist()

@@ -25,9 +25,7 @@ from one_thread import one_thread as one_thread
 PROGRAM = Path(little_training.__file__)
 
 
-def little(
-    folder: Path, stage: Stage | None = None, count: int = 40, **changes: Any
-) -> tuple[Little, Trained]:
+def little(folder: Path, stage: Stage | None = None, count: int = 40, **changes: Any) -> tuple[Little, Trained]:
     model = Little()
     data = examples(0, count), examples(1, 6), NextToken(little_training.STREAMS)
     return model, train(model, stage or little_training.stage(), run(folder, **changes), *data)
@@ -36,15 +34,12 @@ def little(
 def curve(folder: Path) -> list[dict[str, float]]:
     """The log without its clock."""
     return [
-        {name: value for name, value in entry.items() if name != "elapsed_s"}
-        for entry in read(folder / "log.jsonl")
+        {name: value for name, value in entry.items() if name != "elapsed_s"} for entry in read(folder / "log.jsonl")
     ]
 
 
 def killed(folder: Path, *how: str) -> None:
-    died = subprocess.run(
-        [sys.executable, PROGRAM, folder, *how], capture_output=True, text=True, check=False
-    )
+    died = subprocess.run([sys.executable, PROGRAM, folder, *how], capture_output=True, text=True, check=False)
     assert died.returncode == -9, died.stderr
 
 
@@ -61,8 +56,10 @@ def test_killed_twice_and_gone_on_with_the_curve_is_the_one_it_would_have_been(t
     folder = tmp_path / "killed"
     killed(folder, "--die-at-forward", "23")
     first = curve(folder)
-    killed(folder, "--die-in-save", "6")
-    assert list(folder.glob(".*.tmp")), "the second one did not die in the middle of a save"
+    killed(folder, "--die-in-save", "3")
+    assert list(folder.glob(".last.pt.*.tmp")), "the second one did not die in the middle of a save"
+    load_weights(folder / "last.pt", Little())
+    load_weights(folder / "best.pt", Little())
     second = curve(folder)
     again, _ = little(folder)
 
@@ -94,9 +91,7 @@ def test_the_same_stage_gives_the_same_curve_whatever_happened_before(tmp_path: 
     little(tmp_path / "one")
     torch.rand(7)
     little(tmp_path / "two", validate_every_steps=100)
-    losses = [
-        [entry["loss"] for entry in curve(tmp_path / name) if "loss" in entry] for name in ("one", "two")
-    ]
+    losses = [[entry["loss"] for entry in curve(tmp_path / name) if "loss" in entry] for name in ("one", "two")]
     assert losses[0] == losses[1]
 
 
@@ -109,9 +104,7 @@ def test_best_holds_the_weights_of_the_best_validation_and_last_those_of_the_las
     """Six sequences by heart, while others are held out: the validation first falls, then rises."""
     stage = replace(little_training.stage(), epochs=None, steps=80, learning_rate=3e-2, schedule="constant")
     model, trained = little(tmp_path, stage, count=6)
-    validations = {
-        entry["step"]: entry["validation_loss"] for entry in curve(tmp_path) if "validation_loss" in entry
-    }
+    validations = {entry["step"]: entry["validation_loss"] for entry in curve(tmp_path) if "validation_loss" in entry}
     best_step = int(min(validations, key=lambda step: validations[step]))
     assert (trained.best_step, trained.best_loss) == (best_step, validations[best_step])
     assert best_step < trained.steps == 80
@@ -149,9 +142,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", disk], check=True)
 
 
-def test_on_a_full_disk_the_error_says_what_to_do_and_nothing_is_lost(
-    small_disk: Path, tmp_path: Path
-) -> None:
+def test_on_a_full_disk_the_error_says_what_to_do_and_nothing_is_lost(small_disk: Path, tmp_path: Path) -> None:
     """Room is taken away until training fails, in a log or a checkpoint; given back, it goes on."""
     whole, _ = little(tmp_path / "whole")
     folder = small_disk / "run"
@@ -159,9 +150,7 @@ def test_on_a_full_disk_the_error_says_what_to_do_and_nothing_is_lost(
         taken = small_disk / "taken"
         taken.unlink(missing_ok=True)
         take_all_but(taken, room_bytes)
-        with pytest.raises(
-            CheckpointError, match=r"could not be written \(.*No space left.*checkpoint.*make room"
-        ):
+        with pytest.raises(CheckpointError, match=r"could not be written \(.*No space left.*checkpoint.*make room"):
             little(folder)
         assert not list(folder.glob(".*.tmp"))
     taken.unlink()

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scripted import LOUD, QUIET, LevelVad, ScriptedASR, ScriptedLLM, ToneVoice
 
 from duologue.dialogue import Message, Tool, ToolCall
 from duologue.engines import EngineError
 from duologue.session import Audio, Failed, Heard, Part, Speech, ToolReturned, Turn, Wrote
 from duologue.systems.clean_s2s import SORRY, CleanS2S
 from duologue.turns import TurnSession
+from scripted import LOUD, QUIET, LevelVad, ScriptedASR, ScriptedLLM, ToneVoice
 
 TIMER = ToolCall("c1", "set_timer", '{"minutes": 10}')
 
@@ -70,7 +70,10 @@ def test_instructions_and_history_reach_the_mind() -> None:
 def test_own_tools_are_run_and_the_mind_sees_the_result() -> None:
     system = cascade(["One moment. ", TIMER], ["Done."])
     parts = reply(system)
-    assert [part for part in parts if isinstance(part, ToolCall | ToolReturned)] == [TIMER, ToolReturned("c1", '{"set": true}')]
+    assert [part for part in parts if isinstance(part, ToolCall | ToolReturned)] == [
+        TIMER,
+        ToolReturned("c1", '{"set": true}'),
+    ]
     assert spoken(parts) == "One moment. Done."
     assert system.llm.calls[1][-1] == Message("tool", '{"set": true}', call_id="c1")  # type: ignore[attr-defined]
     order = [type(part).__name__ for part in parts]
@@ -82,6 +85,19 @@ def test_the_callers_tools_end_the_reply() -> None:
     parts = reply(system, tools=(Tool("set_timer", "Theirs."),))
     assert parts == [Heard("hello"), TIMER]
     assert system.toolbox.ran == []  # type: ignore[union-attr]
+
+
+def test_the_result_of_a_callers_tool_is_answered() -> None:
+    system = cascade(["Done."])
+    history = (
+        Message("user", "a timer"),
+        Message("assistant", tool_calls=(TIMER,)),
+        Message("tool", "set", call_id="c1"),
+    )
+    parts = reply(system, audio=None, history=history)
+    assert spoken(parts) == "Done."
+    assert not any(isinstance(part, Heard) for part in parts)
+    assert system.llm.calls == [history]  # type: ignore[attr-defined]
 
 
 def test_tools_without_end_are_a_failure() -> None:

@@ -40,9 +40,7 @@ def transcripts(draw: st.DrawFn) -> tuple[TimedWord, ...]:
 
 
 def later(words: tuple[TimedWord, ...], by_s: int) -> tuple[TimedWord, ...]:
-    return tuple(
-        TimedWord(w.text, *(None if t is None else t + by_s for t in (w.start_s, w.end_s))) for w in words
-    )
+    return tuple(TimedWord(w.text, *(None if t is None else t + by_s for t in (w.start_s, w.end_s))) for w in words)
 
 
 @laws
@@ -80,8 +78,7 @@ def test_no_transcript_breaks_the_table(samples: list[tuple[TimedWord, ...]]) ->
         assert found.samples == len(samples)
         for row in (found.official, found.corrected):
             assert all(
-                spread.n <= len(samples) and (spread.n > 0) == (spread.mean is not None)
-                for spread in row.values()
+                spread.n <= len(samples) and (spread.n > 0) == (spread.mean is not None) for spread in row.values()
             )
 
 

@@ -6,13 +6,13 @@ from datetime import datetime
 
 import numpy as np
 import pytest
-from spoken import spoken
 
 from duologue.session import Audio, Event
 from duologue.sound.frames import Framer
 from duologue.systems import SYSTEMS
 from duologue.talk import converse
 from duologue.turns import TurnSession
+from spoken import spoken
 
 QUESTIONS = ("what is twelve plus seven", "what day comes after tuesday", "how do you spell cat")
 

@@ -27,9 +27,7 @@ def fixed_layouts(draw: st.DrawFn) -> tuple[Layout, dict[str, Tokens]]:
                 yield column
 
     sizes = {name: draw(st.integers(0, 150)) for name in "abc"}
-    return Layout(columns, ("a", "b", "c"), lanes, fixed=True), {
-        n: np.arange(size) + 7 for n, size in sizes.items()
-    }
+    return Layout(columns, ("a", "b", "c"), lanes, fixed=True), {n: np.arange(size) + 7 for n, size in sizes.items()}
 
 
 @laws

@@ -81,8 +81,6 @@ def test_a_manifest_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_the_shared_recordings_can_all_be_read(shared: Path) -> None:
-    clips = read(
-        shared / "data" / "manifest.jsonl", where=lambda row: row.get("dataset") in ("fsdd", "ljspeech")
-    )
+    clips = read(shared / "data" / "manifest.jsonl", where=lambda row: row.get("dataset") in ("fsdd", "ljspeech"))
     assert len(clips) == 2000 + 359
     assert {clip.sample_rate_hz for clip in clips if clip.rest["dataset"] == "fsdd"} == {8_000}

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from endpoint import Endpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from duologue.desk import Desk
 from duologue.dialogue import Message, Tool, ToolCall
 from duologue.engines import EngineError
 from duologue.engines.llm import DeskMind, OpenAIChat, TransformersChat, chat_messages, split_tool_calls
+from endpoint import Endpoint
 
 HISTORY = (Message("user", "Tell me about Paris."), Message("assistant", "It is", interrupted=True))
 WEATHER = Tool("weather", "The weather.", {"type": "object", "properties": {"city": {"type": "string"}}})
@@ -45,7 +45,12 @@ def test_an_endpoints_tool_calls_come_whole(endpoint: tuple[Endpoint, OpenAIChat
     served.deltas = [
         {"tool_calls": [fragment(0, name="weather", arguments="") | {"id": "c1"}]},
         {"tool_calls": [fragment(0, arguments='{"city": ')]},
-        {"tool_calls": [fragment(0, arguments='"Paris"}'), fragment(1, name="weather", arguments="{}") | {"id": "c2"}]},
+        {
+            "tool_calls": [
+                fragment(0, arguments='"Paris"}'),
+                fragment(1, name="weather", arguments="{}") | {"id": "c2"},
+            ]
+        },
     ]
     calls = list(chat.think([Message("user", "Weather?")], [WEATHER]))
     assert calls == [ToolCall("c1", "weather", '{"city": "Paris"}'), ToolCall("c2", "weather", "{}")]

@@ -207,10 +207,7 @@ def test_holding_space_in_a_hands_free_call_is_one_turn(browse: Open, house: Hou
     page.keyboard.up("Space")
     wait_until(page, f"window.duologue.stats.played_ms >= 600 && {LISTENING_AGAIN}")
     assert len(house.systems[-1].turns) == 1
-    assert (
-        page.evaluate("window.duologue.call.conversation.session.audio.input.turn_detection.type")
-        == "server_vad"
-    )
+    assert page.evaluate("window.duologue.call.conversation.session.audio.input.turn_detection.type") == "server_vad"
 
 
 # ---------------------------------------------------------------- alone, and clear about trouble
@@ -245,9 +242,7 @@ def test_nothing_is_loaded_from_elsewhere(browse: Open, house: House) -> None:
 def test_a_microphone_that_does_not_open_comes_with_a_remedy(workshop: Page, name: str, remedy: str) -> None:
     workshop.reload()
     wait_until(workshop, "window.duologue !== undefined")
-    refuse = (
-        "(name) => (navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', name)))"
-    )
+    refuse = "(name) => (navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', name)))"
     workshop.evaluate(refuse, name)
     workshop.click("#talk")
     expect(workshop.locator("#advice")).to_contain_text(remedy)
@@ -260,7 +255,5 @@ def test_a_server_that_cannot_be_reached_is_named(workshop: Page, house: House) 
     elsewhere = "class extends WebSocket { constructor(_, kinds) { super('ws://127.0.0.1:9/', kinds); } }"
     workshop.evaluate(f"void (window.WebSocket = {elsewhere})")
     workshop.click("#talk")
-    expect(workshop.locator("#advice")).to_contain_text(
-        "cannot be reached. Is “duologue serve” still running?"
-    )
+    expect(workshop.locator("#advice")).to_contain_text("cannot be reached. Is “duologue serve” still running?")
     assert workshop.evaluate("window.duologue.stats.state") == "error"

@@ -117,9 +117,7 @@ def test_words_are_heard_whole_and_in_the_order_of_the_sound(
     letters = workshop.evaluate(HEARD, [{**base, "playedSamples": moment} for moment in moments])
     assert letters == sorted(letters)
     assert (letters[0], letters[-1]) == (0, len(whole))
-    assert all(whole[:n].split() == whole.split()[: len(whole[:n].split())] for n in letters), (
-        "no word is cut in two"
-    )
+    assert all(whole[:n].split() == whole.split()[: len(whole[:n].split())] for n in letters), "no word is cut in two"
     known = dict(zip(moments, letters, strict=True))
     for start, before in zip(starts[1:], np.cumsum([len(text) for text in texts]).tolist(), strict=True):
         assert known[start] == before, "a fragment is heard when its sound is over"

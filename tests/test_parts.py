@@ -22,9 +22,7 @@ from one_thread import one_thread as one_thread
 
 
 def test_lora_trains_its_own_parameters_only_and_folds_into_the_same_model(tmp_path: Path) -> None:
-    stage = Stage(
-        "low rank", 1e-2, 60, steps=4, trains=("*.norm.weight",), lora=Lora(("q_proj", "v_proj"), rank=2)
-    )
+    stage = Stage("low rank", 1e-2, 60, steps=4, trains=("*.norm.weight",), lora=Lora(("q_proj", "v_proj"), rank=2))
     model, before = Talker(), Talker().state_dict()
     train(model, stage, run(tmp_path), by_heart())
     after = {name.replace(".base_layer", ""): tensor for name, tensor in model.state_dict().items()}

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from serving import serving
-from spoken import spoken
 
 from duologue.sound import wav
 from duologue.systems import SYSTEMS
+from serving import serving
+from spoken import spoken
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)

@@ -107,9 +107,7 @@ class Fickle:
         self.items.append(item_id)
         content = [{"type": "input_text", "text": "hello"}]
         item = {"id": item_id, "type": "message", "role": "user", "content": content}
-        after: dict[str, Any] = self.dice.choice(
-            [{}, {"previous_item_id": self.dice.choice([*self.items, "root"])}]
-        )
+        after: dict[str, Any] = self.dice.choice([{}, {"previous_item_id": self.dice.choice([*self.items, "root"])}])
         await self.caller.send("conversation.item.create", item=item, **after)
 
     async def create(self) -> None:

@@ -122,9 +122,7 @@ def test_where_speech_begins_and_ends_is_counted_in_appended_sound() -> None:
         await caller.say(np.zeros(24_000, np.float32))
         await caller.send("input_audio_buffer.clear")
         await caller.until("input_audio_buffer.cleared")
-        await caller.configure(
-            audio={"input": {"turn_detection": {"type": "server_vad", "prefix_padding_ms": 100}}}
-        )
+        await caller.configure(audio={"input": {"turn_detection": {"type": "server_vad", "prefix_padding_ms": 100}}})
         await caller.say(np.concatenate((np.zeros(24_000, np.float32), speech(0.5))))
         started = await caller.until("input_audio_buffer.speech_started")
         stopped = await caller.until("input_audio_buffer.speech_stopped")
@@ -187,9 +185,7 @@ def test_a_user_who_may_not_interrupt_is_answered_afterwards() -> None:
     teller = Teller(words=20)
 
     async def scene(caller: Caller) -> None:
-        await caller.configure(
-            audio={"input": {"turn_detection": {"type": "server_vad", "interrupt_response": False}}}
-        )
+        await caller.configure(audio={"input": {"turn_detection": {"type": "server_vad", "interrupt_response": False}}})
         await caller.say(speech(0.5))
         first = await caller.until("response.created")
         await caller.say(speech(0.5))
@@ -206,9 +202,7 @@ def test_no_reply_unless_the_client_wants_one() -> None:
     teller = Teller()
 
     async def scene(caller: Caller) -> None:
-        await caller.configure(
-            audio={"input": {"turn_detection": {"type": "server_vad", "create_response": False}}}
-        )
+        await caller.configure(audio={"input": {"turn_detection": {"type": "server_vad", "create_response": False}}})
         await caller.say(speech(0.5))
         await caller.until("conversation.item.done")
         await caller.say(speech(0.5))
@@ -262,9 +256,7 @@ def test_listening_aloud_does_not_end_a_reply() -> None:
     """A stopped reply goes on when the user only said "mm-hm": a new response carries the rest, to the sample."""
     whole = np.random.default_rng(1).uniform(0.1, 0.5, 72_000).astype(np.float32)
     story = Speech(whole, "Once upon a time there was a king.")
-    system = Scripted(
-        [Heard("tell me"), story], [Heard("mm-hm")], [Heard("and then"), Speech(sine(0.1, 440), "End.")]
-    )
+    system = Scripted([Heard("tell me"), story], [Heard("mm-hm")], [Heard("and then"), Speech(sine(0.1, 440), "End.")])
 
     async def scene(caller: Caller) -> None:
         await caller.configure(audio={"input": {"transcription": {"model": "any"}}})
@@ -350,9 +342,7 @@ def test_tool_choice_none_leaves_no_tools() -> None:
     teller = Teller()
 
     async def scene(caller: Caller) -> None:
-        await caller.configure(
-            tools=[{"type": "function", "name": "f"}], tool_choice="none", instructions="Be brief."
-        )
+        await caller.configure(tools=[{"type": "function", "name": "f"}], tool_choice="none", instructions="Be brief.")
         await ask(caller)
 
     play(teller, scene)

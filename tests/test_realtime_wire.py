@@ -17,6 +17,7 @@ from duologue.serve.events import EventError
 from duologue.serve.playout import Playout
 from duologue.serve.spoken import Spoken
 from duologue.serve.wire import Incoming, Outgoing, decode_base64
+from duologue.session import Word
 
 LAWS = ("audio/pcmu", "audio/pcma")
 FORMATS = ("audio/pcm", *LAWS)
@@ -112,25 +113,31 @@ def test_loud_sound_is_clipped_not_wrapped() -> None:
 
 # ---------------------------------------------------------------- what was heard
 
-WORDS = st.lists(
-    st.tuples(st.sampled_from(["one ", "two, ", "three. ", "四五。"]), st.integers(100, 9000)), max_size=6
-)
+WORDS = st.lists(st.tuples(st.sampled_from(["one ", "two, ", "three. ", "四五。"]), st.integers(100, 9000)), max_size=6)
 
 
 @given(WORDS, st.integers(0, 3000), st.integers(0, 3000))
-def test_what_was_heard_is_a_beginning_that_grows(
-    words: list[tuple[str, int]], early_ms: int, late_ms: int
-) -> None:
+def test_what_was_heard_is_a_beginning_that_grows(words: list[tuple[str, int]], early_ms: int, late_ms: int) -> None:
     spoken = Spoken(24_000)
     spoken.send(early_ms)
     for text, samples in words:
-        spoken.begin(text)
+        spoken.begin(text, samples)
         spoken.send(samples)
     early_ms, late_ms = sorted((early_ms, late_ms))
     assert spoken.text.startswith(spoken.heard_text(late_ms))
     assert spoken.heard_text(late_ms).startswith(spoken.heard_text(early_ms))
     assert spoken.heard_text(0) == ""
     assert spoken.heard_text(spoken.duration_ms + 1) == spoken.text.rstrip()
+
+
+def test_a_text_that_was_cut_is_measured_against_all_of_its_sound() -> None:
+    spoken = Spoken(24_000)
+    spoken.begin("one two three four", 24_000)
+    spoken.send(12_000)
+    assert spoken.heard_text(500) == "one two"
+    spoken.begin(" five six", 24_000, (Word(0, 5, 0, 300), Word(5, 9, 300, 900)))
+    spoken.send(12_000)
+    assert spoken.heard_text(950) == "one two three four five"
 
 
 @given(st.lists(st.tuples(st.floats(0, 2), st.integers(0, 48_000)), max_size=12))

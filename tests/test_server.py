@@ -209,9 +209,7 @@ def test_counters_are_told_to_other_machines_only_for_a_key() -> None:
 
 
 def test_a_browser_shows_its_key_as_a_subprotocol(locked_house: Served) -> None:
-    offered = [
-        Subprotocol(name) for name in ("realtime", f"openai-insecure-api-key.{KEY}", "openai-agents-sdk.0.20")
-    ]
+    offered = [Subprotocol(name) for name in ("realtime", f"openai-insecure-api-key.{KEY}", "openai-agents-sdk.0.20")]
 
     async def scene() -> str | None:
         async with connect(locked_house.realtime, subprotocols=offered) as socket:

@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from scripted import LevelVad, ScriptedSystem
-from spoken import spoken
 
 from duologue.__main__ import main
 from duologue.dialogue import Dialogue, Utterance
@@ -21,9 +19,13 @@ from duologue.session import Event
 from duologue.sound import wav
 from duologue.talk import converse, dialogue_of
 from duologue.turns import TurnSession
+from scripted import LevelVad, ScriptedSystem
+from spoken import spoken
 
 
-def test_a_recording_is_answered_with_sound_picture_and_events(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_recording_is_answered_with_sound_picture_and_events(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     wav.write(tmp_path / "in.wav", spoken("what is twelve plus seven"), 16_000)
     assert main(["talk", str(tmp_path / "in.wav"), str(tmp_path / "out.wav")]) == 0
     assert "nineteen" in capsys.readouterr().out
@@ -57,7 +59,11 @@ def test_the_same_recording_gives_the_same_files(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(
-    arguments: list[str], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2

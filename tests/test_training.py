@@ -118,12 +118,9 @@ def test_a_model_that_gives_its_own_loss_learns_from_the_mean_over_all_its_cells
             return wrong
 
     data: list[Example] = [
-        {"said": np.ones(steps, bool), "target": np.full(steps, float(steps), np.float32)}
-        for steps in (1, 2, 5)
+        {"said": np.ones(steps, bool), "target": np.full(steps, float(steps), np.float32)} for steps in (1, 2, 5)
     ]
-    stage = Stage(
-        "mean", learning_rate=0.1, batch_tokens=8, steps=150, weight_decay=0, schedule="linear", final_rate=0
-    )
+    stage = Stage("mean", learning_rate=0.1, batch_tokens=8, steps=150, weight_decay=0, schedule="linear", final_rate=0)
     model = Squared()
     train(model, stage, run(tmp_path, microbatch_tokens=5), data, objective=OwnLoss())
     assert model.guess.item() == pytest.approx((1 + 2 * 2 + 5 * 5) / 8, abs=0.01)
@@ -138,9 +135,7 @@ def test_a_language_model_learns_four_sequences_by_heart(tmp_path: Path, row_tok
     stage = Stage("by heart", 1e-2, 60, steps=70, row_tokens=row_tokens, warmup_steps=5, weight_decay=0)
     model = Talker()
     train(model, stage, run(tmp_path, microbatch_tokens=30), by_heart())
-    assert [recited(model, example) for example in by_heart()] == [
-        list(example["tokens"]) for example in by_heart()
-    ]
+    assert [recited(model, example) for example in by_heart()] == [list(example["tokens"]) for example in by_heart()]
     assert losses(tmp_path)[-1] < 0.1
 
 
@@ -169,12 +164,8 @@ def test_packed_sequences_do_not_see_each_other() -> None:
 
 
 @settings(deadline=None)
-@given(
-    st.sampled_from(["constant", "linear", "cosine"]), st.integers(0, 20), st.integers(1, 60), st.floats(0, 1)
-)
-def test_the_rate_climbs_to_its_peak_and_falls_to_its_end(
-    schedule: Any, warmup: int, falls: int, final: float
-) -> None:
+@given(st.sampled_from(["constant", "linear", "cosine"]), st.integers(0, 20), st.integers(1, 60), st.floats(0, 1))
+def test_the_rate_climbs_to_its_peak_and_falls_to_its_end(schedule: Any, warmup: int, falls: int, final: float) -> None:
     steps = warmup + falls
     stage = Stage("s", 1e-3, 10, steps=steps, schedule=schedule, warmup_steps=warmup, final_rate=final)
     heights = [height(stage, step, steps) for step in range(steps)]
@@ -200,6 +191,19 @@ def test_the_gradient_is_clipped_before_the_update(tmp_path: Path) -> None:
     measured = learner.update(data, data.epoch(0)[0], 0, 10)
     assert measured["gradient_norm"] > 0.1
     assert seen == [pytest.approx(0.05, rel=1e-3)]
+
+
+def test_validation_is_the_mean_over_all_cells_of_the_model_at_rest(tmp_path: Path) -> None:
+    objective, model = NextToken(), Little()
+    stage = replace(little_training.stage(), loss_weights={})
+    learner = Learner(model, stage, run(tmp_path), objective)
+    model.train()
+    measured = learner.validate(Batches(examples(1, 6), stage.batching))
+    model.eval()
+    alone = [collate([[example]]) for example in examples(1, 6)]
+    nats = sum(objective.nats(model(batch), batch)["said"].item() for batch in alone)
+    cells = sum(objective.cells(batch)["said"].item() for batch in alone)
+    assert measured == {"validation_loss": pytest.approx(nats / cells, rel=1e-6)}
 
 
 class Poisoned(Little):

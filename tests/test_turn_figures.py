@@ -15,10 +15,10 @@ from duologue.evaluate.acc_at_k import KS, accuracy, takes_turn, yields
 from duologue.evaluate.delay import Response, Speech, delays, interruption, stops, yielding
 from duologue.evaluate.detection import Detection, detect
 from duologue.evaluate.distribution import bootstrap, pearson, wasserstein_1
-from duologue.evaluate.human_timing import BODY_S, HUMAN
 from duologue.evaluate.timing import Span, Tracks
 from duologue.evaluate.turn_statistics import as_people_counted, correlations, likeness, rates
 from duologue.evaluate.turn_taking import Events, events
+from duologue.synthesis.human_timing import BODY_S, HUMAN
 
 laws = settings(deadline=None)
 
@@ -199,18 +199,14 @@ TIMES = st.lists(st.integers(0, 12_000), max_size=5, unique=True)
 def most_found(events_ms: list[int], shots_ms: list[int]) -> int:
     """The largest one-to-one assignment of shots to events, by trying all."""
     ends = [min([t + 3000, *(u for u in events_ms if u > t)]) for t in events_ms]
-    choices = [
-        [None, *(s for s in shots_ms if t - 250 <= s <= end)] for t, end in zip(events_ms, ends, strict=True)
-    ]
+    choices = [[None, *(s for s in shots_ms if t - 250 <= s <= end)] for t, end in zip(events_ms, ends, strict=True)]
     picks = ([s for s in pick if s is not None] for pick in product(*choices))
     return max(len(p) for p in picks if len(set(p)) == len(p))
 
 
 @laws
 @given(TIMES, TIMES, st.integers(0, 3000))
-def test_no_event_that_could_be_found_is_missed(
-    events_ms: list[int], shots_ms: list[int], later: int
-) -> None:
+def test_no_event_that_could_be_found_is_missed(events_ms: list[int], shots_ms: list[int], later: int) -> None:
     quiet = [Span(5000, 6000)]
     found = detect(events_ms, quiet, shots_ms)
     assert found.found == most_found(events_ms, shots_ms)

@@ -94,10 +94,7 @@ def slow(given_: Tracks) -> dict[str, object]:
     turns = {speaker: runs(turn_grids[speaker]) for speaker in SPEAKERS}
     other: dict[Speaker, Speaker] = {"user": "assistant", "assistant": "user"}
     floor = sorted(
-        (t, s)
-        for s in SPEAKERS
-        for t in turns[s]
-        if not any(set(cells(t)) <= set(cells(u)) for u in turns[other[s]])
+        (t, s) for s in SPEAKERS for t in turns[s] if not any(set(cells(t)) <= set(cells(u)) for u in turns[other[s]])
     )
     far = 1000 // STEP_MS
     short = [
@@ -191,12 +188,8 @@ def test_swapping_the_speakers_mirrors(given_: Tracks) -> None:
 
 @laws
 @given(tracks(), st.integers(0, 5000), st.integers(0, 5000))
-def test_silence_at_the_edges_changes_nothing_but_backchannels(
-    given_: Tracks, before: int, after: int
-) -> None:
-    longer = Tracks(
-        moved(given_.user, before), moved(given_.assistant, before), given_.duration_ms + before + after
-    )
+def test_silence_at_the_edges_changes_nothing_but_backchannels(given_: Tracks, before: int, after: int) -> None:
+    longer = Tracks(moved(given_.user, before), moved(given_.assistant, before), given_.duration_ms + before + after)
     here, there = events(given_), events(longer)
     assert offsets(here) == offsets(there)
     assert moved(here.overlaps, before) == there.overlaps
@@ -227,9 +220,7 @@ def test_taking_the_backchannels_out_leaves_the_other_speech(given_: Tracks) -> 
     left = without_backchannels(found)
     for speaker in SPEAKERS:
         taken = [t.span for t in found.backchannels if t.speaker == speaker]
-        assert left.ipus[speaker] == tuple(
-            s for s in found.ipus[speaker] if not any(t.contains(s) for t in taken)
-        )
+        assert left.ipus[speaker] == tuple(s for s in found.ipus[speaker] if not any(t.contains(s) for t in taken))
 
 
 def test_a_word_within_a_backchannel_of_the_other_stays() -> None:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted import LOUD, QUIET, LevelVad, ScriptedSystem, tone
 
 from duologue.dialogue import Message
 from duologue.session import Audio, Event, Part, Said, Speech, Turn
 from duologue.sound.utterance import UtteranceSettings
 from duologue.turns import TurnSession, TurnSettings
+from scripted import LOUD, QUIET, LevelVad, ScriptedSystem, tone
 
 FRAME_MS = 32
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import need
-from endpoint import Endpoint
 
+from conftest import need
 from duologue.engines import EngineError, tts
 from duologue.engines.tts import TTS, EmbeddedVoice, Espeak, Flite, OpenAISpeech, TransformersVits
+from endpoint import Endpoint
 
 
 def said(voice: TTS, text: str) -> tts.Audio:

@@ -41,7 +41,9 @@ def _parser() -> argparse.ArgumentParser:
 
     def verb(name: str, run: Callable[[argparse.Namespace], int], what: str, example: str) -> argparse.ArgumentParser:
         shape = argparse.RawDescriptionHelpFormatter
-        added = verbs.add_parser(name, help=what, description=what, epilog=f"example:\n{example}", formatter_class=shape)
+        added = verbs.add_parser(
+            name, help=what, description=what, epilog=f"example:\n{example}", formatter_class=shape
+        )
         added.set_defaults(run=run)
         return added
 
@@ -71,7 +73,9 @@ def _parser() -> argparse.ArgumentParser:
 def _engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--asr", default="pocketsphinx", help="pocketsphinx, whisper:PATH or openai:MODEL")
     parser.add_argument("--llm", default="desk", help="desk, transformers:PATH or openai:MODEL")
-    parser.add_argument("--tts", default="embedded", help="embedded, flite:VOICE, espeak:VOICE, vits:PATH, openai:MODEL")
+    parser.add_argument(
+        "--tts", default="embedded", help="embedded, flite:VOICE, espeak:VOICE, vits:PATH, openai:MODEL"
+    )
 
 
 def _system(options: argparse.Namespace, now: Callable[[], datetime]) -> Callable[[], TurnTaker]:
@@ -177,18 +181,20 @@ def _serve_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to bind; another than this machine's needs a key")
     parser.add_argument("--port", type=int, default=8765)
     parser.add_argument("--key", action="append", default=[], help="a key that callers must show; may be repeated")
-    parser.add_argument("--callers", type=int, default=None, help="how many at once (default: as the machine allows)")
+    parser.add_argument("--callers", type=int, default=None, help="how many at once (default: 16)")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     _engine_options(parser)
 
 
 def serve(options: argparse.Namespace) -> int:
     """`duologue serve`: the page and the Realtime protocol until it is stopped."""
+    from duologue.serve.limits import Limits
     from duologue.serve.server import ServeConfig
     from duologue.serve.server import serve as run
 
     system = _system(options, datetime.now)
-    config = ServeConfig(options.host, options.port, tuple(options.key), open_page=options.open)
+    limits = Limits() if options.callers is None else Limits(slots=options.callers)
+    config = ServeConfig(options.host, options.port, tuple(options.key), limits, open_page=options.open)
     return run({"clean_s2s": system}, config)
 
 

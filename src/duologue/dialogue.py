@@ -29,9 +29,7 @@ class ToolCall:
         """The arguments as a dict. Raises ValueError when they are not a JSON object."""
         arguments = json.loads(self.arguments or "{}")
         if not isinstance(arguments, dict):
-            raise ValueError(
-                f"arguments of the tool call {self.name!r} are not a JSON object: {self.arguments!r}"
-            )
+            raise ValueError(f"arguments of the tool call {self.name!r} are not a JSON object: {self.arguments!r}")
         return arguments
 
 

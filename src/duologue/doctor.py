@@ -76,5 +76,3 @@ def can_talk(findings: list[Finding]) -> tuple[bool, str]:
     if not there & {"flite", "espeak-ng", "espeakng-loader"}:
         return False, "no voice: install flite or espeak-ng, or pip install espeakng-loader"
     return True, "ready to talk"
-
-

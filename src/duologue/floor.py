@@ -18,9 +18,9 @@ ACK_GRACE_MS = 300
 """How long after a stop the player's last word about what it played still counts."""
 
 BACKCHANNELS = frozenset(
-    "mm mmm mhm hmm uh-huh uh-hum mm-hm mm-hmm yeah yep yes ok okay right sure i see got it oh ah "
-    "嗯 嗯嗯 对 对对 好 好的 是 是的 哦".split()
-) | {"i see", "got it"}
+    "mm, mmm, mhm, hmm, uh-huh, uh-hum, mm-hm, mm-hmm, yeah, yep, yes, ok, okay, right, sure, i see, got it, oh, ah, "
+    "嗯, 嗯嗯, 对, 对对, 好, 好的, 是, 是的, 哦".split(", ")
+)
 
 _WORD = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]|\w+(?:['’.,:-]\w+)*|[^\w\s]")
 

@@ -38,12 +38,13 @@ class Event:
     turn            turn, start_s, end_s        a user turn is complete; its reply begins
     heard           turn, text                  what the user was understood to say
     wrote           turn, text                  text of the reply as it is written (may be ahead of the sound)
-    said            turn, text                  text whose sound begins in this frame
+    said            turn, text, samples, words  text whose sound begins in this frame, how long it is, where words lie
     tool_call       turn, call_id, name, arguments
     tool_result     turn, call_id, output
     stopped         turn, reason, heard_text    the reply gave way: "speech", "cancelled"
-    resumed         turn, from_samples, text    it was no interruption; the reply goes on where it stopped; `text` is
-                                                what was announced as said and not heard
+    resumed         turn, from_samples, text, heard
+                                                `heard` was no interruption: the reply goes on where it stopped, with
+                                                `text`, announced as said and not heard
     failed          turn, message               an engine failed; the turn is over, the call goes on
     done            turn, latency               all of the reply was said; latency is a `Latency` as a dict
     """
@@ -55,10 +56,14 @@ class Event:
 
 @dataclass(frozen=True)
 class Said:
-    """What one step gives: exactly one frame of sound (silence is zeros), and what happened in it."""
+    """What one step gives: exactly one frame of sound (silence is zeros), and what happened in it.
+
+    `turn` is the turn whose reply sounds in the frame; None when there is silence.
+    """
 
     audio: Audio
     events: tuple[Event, ...] = ()
+    turn: int | None = None
 
     @property
     def text(self) -> str:

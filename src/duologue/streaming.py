@@ -43,9 +43,7 @@ class Memory:
 
     def __post_init__(self) -> None:
         if self.sink is not None and not 0 < self.spare <= self.slots - self.sink:
-            raise ValueError(
-                f"{self.slots} slots with a sink of {self.sink} spare 1 to {self.slots - self.sink} slots"
-            )
+            raise ValueError(f"{self.slots} slots with a sink of {self.sink} spare 1 to {self.slots - self.sink} slots")
 
 
 @dataclass(frozen=True)
@@ -77,9 +75,7 @@ class State:
     def scatter(self, other: State, rows: Sequence[int]) -> None:
         """Put the rows of `other` in the place of `rows`."""
         if other.memory != self.memory or len(other.lengths) != len(rows):
-            raise ValueError(
-                f"{len(other.lengths)} rows with {other.memory} do not fit {len(rows)} of {self.memory}"
-            )
+            raise ValueError(f"{len(other.lengths)} rows with {other.memory} do not fit {len(rows)} of {self.memory}")
         for mine, theirs in zip(self.tensors(), other.tensors(), strict=True):
             mine[list(rows)] = theirs
 
@@ -128,9 +124,7 @@ def _check(config: Any, memory: Memory) -> None:
 
 
 @torch.no_grad()
-def step(
-    model: Any, state: State, inputs: Tensor, rows: Rows = None, counts: Sequence[int] | None = None
-) -> Tensor:
+def step(model: Any, state: State, inputs: Tensor, rows: Rows = None, counts: Sequence[int] | None = None) -> Tensor:
     """Feed each row N tokens more, and give the hidden states at them (after the final norm): [B, N, D].
 
     inputs   ids [B, N], or embeddings [B, N, D]
@@ -183,9 +177,7 @@ class _Slots:
         slots = torch.arange(self._used, device=self.positions.device)
         hidden = slots > self.positions[:, None, :, None]
         dtype = self._keys.dtype
-        return torch.zeros(hidden.shape, dtype=dtype, device=slots.device).masked_fill_(
-            hidden, torch.finfo(dtype).min
-        )
+        return torch.zeros(hidden.shape, dtype=dtype, device=slots.device).masked_fill_(hidden, torch.finfo(dtype).min)
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Keep the step's [B, H, N, head width]; give all that may be seen, [B, H, slots in use, head width]."""

@@ -139,7 +139,9 @@ class TurnSession:
         self._turns = 0
         self._unheard: list[Audio] = []
         self._waiting: tuple[Turn, Latency] | None = None
-        self._last_sent = (0, 0)
+        self.sent = (0, 0)
+        """The last turn whose reply sounded, and how many samples of it were given out."""
+        self._spoken_latency: tuple[int, Latency] | None = None
         self.last_turn: Turn | None = None
 
     # ------------------------------------------------ what can be asked
@@ -179,15 +181,13 @@ class TurnSession:
         """Hear one frame [512] and say one; what is said is taken as heard."""
         events = self.hear(heard)
         said = self.say()
-        self.played(*self._last_sent)
-        return Said(said.audio, events + said.events)
+        self.played(*self.sent)
+        return dataclasses.replace(said, events=events + said.events)
 
     def hear(self, heard: Audio) -> tuple[Event, ...]:
         """Take one frame [512] at 16 kHz and decide what it means. Raises ValueError if it is no such frame."""
         if heard.shape != (self.heard_samples,) or not np.isfinite(heard).all():
-            raise ValueError(
-                f"a frame is [{self.heard_samples}] finite samples at {HEARD_HZ} Hz, not {heard.shape}"
-            )
+            raise ValueError(f"a frame is [{self.heard_samples}] finite samples at {HEARD_HZ} Hz, not {heard.shape}")
         ended = self._listener.push(np.asarray(heard, np.float32))
         events = list(self._attend())
         if ended is not None:
@@ -201,11 +201,13 @@ class TurnSession:
         if self._reply is None:
             return Said(np.zeros(self.said_samples, np.float32))
         events = list(self._pull(self._reply))
-        audio, said = self._next_frame(self._reply)
+        reply = self._reply
+        before = reply.sent_samples
+        audio, said = self._next_frame(reply)
         events += said
-        if self._reply.exhausted and not self._reply.queue:
-            events.append(self._finish(self._reply))
-        return Said(audio, tuple(events))
+        if reply.exhausted and not reply.queue:
+            events.append(self._finish(reply))
+        return Said(audio, tuple(events), reply.turn.id if reply.sent_samples > before else None)
 
     def played(self, turn: int, samples: int) -> None:
         """So many samples of the reply to `turn` came out of the loudspeaker (at `said_hz`)."""
@@ -226,8 +228,12 @@ class TurnSession:
         events = () if self._reply is None else self.cancel()
         if turn.audio is None:
             self._give_up_stopped()
-        self._begin(turn, Latency(end_point_s=self.now_s))
+        self._begin(turn, self._latency_of(turn))
         return events
+
+    def _latency_of(self, turn: Turn) -> Latency:
+        spoken_turn, latency = self._spoken_latency or (None, Latency())
+        return latency if turn.id == spoken_turn else Latency(end_point_s=self.now_s)
 
     def ask(self, text: str) -> tuple[Event, ...]:
         """The user types instead of speaking."""
@@ -321,9 +327,10 @@ class TurnSession:
         self.last_turn = turn
         times = {"start_s": segment.start * self.frame_s, "end_s": segment.end * self.frame_s}
         yield self._event("turn", turn=turn.id, **times)
+        latency = Latency(speech_end_s=(segment.last_voiced + 1) * self.frame_s, end_point_s=self.now_s)
+        self._spoken_latency = turn.id, latency
         if self._settings.auto_reply:
-            speech_end_s = (segment.last_voiced + 1) * self.frame_s
-            self._waiting = turn, Latency(speech_end_s=speech_end_s, end_point_s=self.now_s)
+            self._waiting = turn, latency
 
     # ------------------------------------------------ the assistant speaks
 
@@ -350,7 +357,7 @@ class TurnSession:
         if isinstance(part, Heard):
             reply.latency.transcript_s = self.now_s
             if self._resumes(part.text):
-                yield self._resume(reply)
+                yield self._resume(reply, part.text)
                 return
             yield self._event("heard", turn=turn, text=part.text)
         if not reply.heard:
@@ -376,7 +383,7 @@ class TurnSession:
     def _resumes(self, text: str) -> bool:
         return self._stopped is not None and is_backchannel(text, self._settings.backchannels)
 
-    def _resume(self, reply: _Reply) -> Event:
+    def _resume(self, reply: _Reply, heard: str) -> Event:
         """A back-channel: this turn never was; the stopped reply goes on with what was not played of it."""
         reply.close()
         self._reply, self._stopped = self._stopped, None
@@ -386,15 +393,16 @@ class TurnSession:
         resumed.queue.extendleft(reversed(resumed.sent))
         resumed.sent.clear()
         resumed.sent_samples = self._floor.resume()
-        return self._event("resumed", turn=resumed.turn.id, from_samples=resumed.sent_samples, text=unheard)
+        from_samples = resumed.sent_samples
+        return self._event("resumed", turn=resumed.turn.id, from_samples=from_samples, text=unheard, heard=heard)
 
     def _take_floor(self, reply: _Reply, first: Part) -> None:
         """The turn stands: what it cut is settled, the user's words are history, the reply has the floor."""
         reply.heard = True
         self._give_up_stopped()
-        text = first.text if isinstance(first, Heard) else reply.turn.text or ""
-        if text or not isinstance(first, Heard):
-            self._floor.user_said(text)
+        text = first.text if isinstance(first, Heard) else reply.turn.text
+        if text or (reply.turn.audio is not None and not isinstance(first, Heard)):
+            self._floor.user_said(text or "")
         self._floor.begin(reply.turn.id)
 
     def _next_frame(self, reply: _Reply) -> tuple[Audio, list[Event]]:
@@ -404,18 +412,23 @@ class TurnSession:
             return frame, events
         filled = 0
         while reply.queue and filled < self.said_samples:
+            events += self._announced(reply, reply.queue[0])
             speech = self._take_from_queue(reply, self.said_samples - filled)
             frame[filled : filled + len(speech.audio)] = speech.audio
             filled += len(speech.audio)
-            if speech.text:
-                reply.said_text += speech.text
-                events.append(self._event("said", turn=reply.turn.id, text=speech.text))
         if filled and reply.latency.first_audio_s is None:
             reply.latency.first_audio_s = self.now_s
         reply.sent_samples += filled
         self._floor.sent(reply.turn.id, reply.sent_samples)
-        self._last_sent = (reply.turn.id, reply.sent_samples)
+        self.sent = (reply.turn.id, reply.sent_samples)
         return frame, events
+
+    def _announced(self, reply: _Reply, speech: Speech) -> Iterator[Event]:
+        """The text of a piece, when its sound begins."""
+        if speech.text:
+            reply.said_text += speech.text
+            samples = Piece(speech.text, len(speech.audio), whole=speech.last).samples_at(self.said_hz)
+            yield self._event("said", turn=reply.turn.id, text=speech.text, samples=samples, words=speech.words)
 
     @staticmethod
     def _take_from_queue(reply: _Reply, samples: int) -> Speech:
@@ -423,7 +436,7 @@ class TurnSession:
         speech = reply.queue.popleft()
         if len(speech.audio) > samples:
             reply.queue.appendleft(Speech(speech.audio[samples:]))
-            speech = dataclasses.replace(speech, audio=speech.audio[:samples])
+            speech = Speech(speech.audio[:samples])
         reply.sent.append(Speech(speech.audio))
         return speech
 

@@ -55,19 +55,13 @@ def written(found: Events) -> dict[str, Any]:
     return {
         "ipu_a": pairs(found.ipus["user"]),
         "ipu_b": pairs(found.ipus["assistant"]),
-        "pauses": [
-            {"span": pair(p.span), "speaker": "".join(CHANNEL[s] for s in p.speakers)} for p in found.pauses
-        ],
-        "gaps": [
-            {"span": pair(g.span), "from": CHANNEL[g.before], "to": CHANNEL[g.after]} for g in found.gaps
-        ],
+        "pauses": [{"span": pair(p.span), "speaker": "".join(CHANNEL[s] for s in p.speakers)} for p in found.pauses],
+        "gaps": [{"span": pair(g.span), "from": CHANNEL[g.before], "to": CHANNEL[g.after]} for g in found.gaps],
         "overlaps": pairs(found.overlaps),
         "edge_silence": pairs(found.edge_silence),
         "turns": turns(found.turns),
         "floor": turns(found.floor_turns),
-        "fto": [
-            {"ms": t.offset_ms, "from": CHANNEL[t.before], "to": CHANNEL[t.after]} for t in found.transfers
-        ],
+        "fto": [{"ms": t.offset_ms, "from": CHANNEL[t.before], "to": CHANNEL[t.after]} for t in found.transfers],
         "backchannels": turns(found.backchannels),
         "fto_without_backchannels": offsets(left.transfers),
         "fto_onset_order": offsets(onset_order(found)),

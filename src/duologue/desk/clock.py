@@ -111,9 +111,7 @@ def say_ordinal(number: int) -> str:
 
 
 def _some_time(random: Random) -> Values:
-    minutes = random.choice(
-        (random.randrange(1, 12) * 60, random.randrange(5, 60, 5), random.randrange(65, 300, 5))
-    )
+    minutes = random.choice((random.randrange(1, 12) * 60, random.randrange(5, 60, 5), random.randrange(65, 300, 5)))
     return {"time": random.choice(TIME.values), "duration": 60 * minutes, "side": random.choice(SIDE.values)}
 
 

@@ -69,9 +69,7 @@ def _take_note(asked: Asked) -> Solution:
 
 def _dial(asked: Asked) -> Solution:
     number = str(asked.values["digits"])
-    return Solution(
-        "", Content("digits", (number,)), (Call("dial", {"number": number}),), f"the number is {number}"
-    )
+    return Solution("", Content("digits", (number,)), (Call("dial", {"number": number}),), f"the number is {number}")
 
 
 def _read_back(asked: Asked) -> Solution:

@@ -46,16 +46,13 @@ _ROWS = [[side.strip().split(", ") for side in line.split("=")] for line in _COU
 
 def _column(index: int) -> str:
     """One column of the table; "the euro" is also understood without its article."""
-    return "; ".join(
-        dict.fromkeys(f"{en[index]}, {en[index].removeprefix('the ')} = {zh[index]}" for en, zh in _ROWS)
-    )
+    return "; ".join(dict.fromkeys(f"{en[index]}, {en[index].removeprefix('the ')} = {zh[index]}" for en, zh in _ROWS))
 
 
 COUNTRY, CAPITAL = names("country", _column(0)), names("capital", _column(1))
 CONTINENT, CURRENCY = names("continent", _column(2)), names("currency", _column(3))
 _TABLE: dict[Value, dict[Value, Value]] = {
-    en[0].lower(): {"capital": en[1].lower(), "continent": en[2].lower(), "currency": en[3].lower()}
-    for en, _ in _ROWS
+    en[0].lower(): {"capital": en[1].lower(), "continent": en[2].lower(), "currency": en[3].lower()} for en, _ in _ROWS
 }
 _NAMED = {"capital": CAPITAL, "continent": CONTINENT, "currency": CURRENCY}
 

@@ -86,9 +86,7 @@ def _inner_zh(number: int) -> str:
 
 def say_digits(digits: str, language: Language = "en") -> str:
     """Digit by digit: "three one four", "三一四"."""
-    return (
-        " ".join(ONES[int(d)] for d in digits) if language == "en" else "".join(DIGITS_ZH[int(d)] for d in digits)
-    )
+    return " ".join(ONES[int(d)] for d in digits) if language == "en" else "".join(DIGITS_ZH[int(d)] for d in digits)
 
 
 # ---------------------------------------------------------------- reading

@@ -71,9 +71,7 @@ CHANGE_ORDER = Tool(
 # ---------------------------------------------------------------- understanding
 
 _NO_ORDER = {
-    "en": re.compile(
-        r"\b(?:what|how|which|who|where|when|why|is|does|don't|not|spell|repeat|say|plus|minus|times)\b"
-    ),
+    "en": re.compile(r"\b(?:what|how|which|who|where|when|why|is|does|don't|not|spell|repeat|say|plus|minus|times)\b"),
     "zh": re.compile("什么|多少|哪|怎么|几|吗"),
 }
 _WITHOUT = {"en": r"\b(?:with )?(?:no|without)(?: any)? ", "zh": "(?:不加|不要|不放)"}
@@ -153,9 +151,7 @@ def describe(order: Mapping[str, Any], language: Language) -> str:
 def _order(asked: Asked) -> Solution:
     order = {kind.name: asked.values[kind.name] for kind in SLOTS if kind.name in asked.values}
     if "more" in asked.values:
-        return Solution(
-            asked.said("One drink at a time, please. Which one is first?", "请一杯一杯地点，先要哪一杯？")
-        )
+        return Solution(asked.said("One drink at a time, please. Which one is first?", "请一杯一杯地点，先要哪一杯？"))
     if "coffee_drink" not in order:
         return Solution(asked.said("Which drink would you like?", "您要什么饮料？"))
     name = "change_order" if asked.intent.name == "change" else "order_drink"
@@ -196,8 +192,7 @@ def _some_change(random: Random) -> Values:
 _S, _R, _H = "<size>{size}", "<roast>{roast}", "<number_of_shots>{number_of_shots}"
 _M, _G = "<milk_amount>{milk_amount}", "<sugar_amount>{sugar_amount}"
 _ANY_ORDER = (
-    f"([{_S}] [{_R}] [{_H}] | [{_S}] {_H} {_R} | {_R} {_S} [{_H}] | "
-    f"{_R} {_H} {_S} | {_H} {_S} [{_R}] | {_H} {_R} {_S})"
+    f"([{_S}] [{_R}] [{_H}] | [{_S}] {_H} {_R} | {_R} {_S} [{_H}] | {_R} {_H} {_S} | {_H} {_S} [{_R}] | {_H} {_R} {_S})"
 )
 _LEAD = "((can | could | may) i (get | have) | i'd like | i would like | i want | (get | give | make) me | brew)"
 _EXTRAS = f"({_M} [and {_G}] | {_G} [and {_M}])"

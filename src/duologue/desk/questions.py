@@ -165,9 +165,7 @@ def _spoken(asked: Asked, random: Random) -> tuple[str, str]:
         f"<{slot}>": kind.say(asked.values[slot], asked.language) for slot, kind in kind_of.items() if slot in slots
     }
     written = {
-        f"<{slot}>": kind.write(asked.values[slot], asked.language)
-        for slot, kind in kind_of.items()
-        if slot in slots
+        f"<{slot}>": kind.write(asked.values[slot], asked.language) for slot, kind in kind_of.items() if slot in slots
     }
     return (
         _joined([spoken.get(word, word) for word in said], asked.language),

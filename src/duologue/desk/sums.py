@@ -24,9 +24,7 @@ _WHAT_IS_ZH = "(等于 多少 | 是 多少 | 得 多少 | 等于 几)"
 
 def _plain_sum(asked: Asked, a: int, sign_en: str, sign_zh: str, b: int, result: int) -> Solution:
     a_said, b_said, result_said = (numbers.say(n, asked.language) for n in (a, b, result))
-    text = asked.said(
-        f"{a_said} {sign_en} {b_said} is {result_said}.", f"{a_said}{sign_zh}{b_said}等于{result_said}。"
-    )
+    text = asked.said(f"{a_said} {sign_en} {b_said} is {result_said}.", f"{a_said}{sign_zh}{b_said}等于{result_said}。")
     return Solution(sentence_case(text), Content("number", (result,)), reasoning=f"{a} {sign_en} {b} = {result}")
 
 
@@ -62,9 +60,7 @@ def _difference(asked: Asked) -> Solution:
     a, b = asked.number("a"), asked.number("b")
     result = numbers.say(abs(a - b), asked.language)
     text = asked.said(f"The difference is {result}.", f"相差{result}。")
-    return Solution(
-        text, Content("number", (abs(a - b),)), reasoning=f"{max(a, b)} minus {min(a, b)} = {abs(a - b)}"
-    )
+    return Solution(text, Content("number", (abs(a - b),)), reasoning=f"{max(a, b)} minus {min(a, b)} = {abs(a - b)}")
 
 
 def _chain(asked: Asked) -> Solution:
@@ -197,9 +193,7 @@ def _go_on(asked: Asked, before: Asked) -> Asked | None:
     content = before.solved().content
     if content is None or content.kind != "number" or len(content.values) != 1:
         return None
-    name = {"plus": "add", "minus": "subtract", "times": "multiply", "divided by": "divide"}[
-        str(asked.values["then"])
-    ]
+    name = {"plus": "add", "minus": "subtract", "times": "multiply", "divided by": "divide"}[str(asked.values["then"])]
     intent = next(intent for intent in SUMS if intent.name == name)
     return Asked(intent, {"a": content.values[0], "b": asked.values["b"]}, asked.language, asked.now)
 

@@ -56,9 +56,7 @@ def say_time(value: Value, language: Language) -> str:
         name = numbers.say(hour or 12)
         if minute in (0, 15, 30, 45):
             after = numbers.say(hour + 1)
-            return (f"{name} o'clock", f"quarter past {name}", f"half past {name}", f"quarter to {after}")[
-                minute // 15
-            ]
+            return (f"{name} o'clock", f"quarter past {name}", f"half past {name}", f"quarter to {after}")[minute // 15]
         return f"{name} {'oh ' if minute < 10 else ''}{numbers.say(minute)}"
     name = {0: "十二", 2: "两"}.get(hour) or numbers.say(hour, "zh")
     if minute in (0, 15, 30):

@@ -8,24 +8,17 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import lru_cache
+from typing import Any, Protocol
 
 import numpy as np
 import soundfile
 
 from duologue.engines import EngineError
-from duologue.engines.asr_grammar import trigram, unmarked
-from duologue.engines.asr_sound import full_band, with_floor
+from duologue.engines.asr_sphinx import SphinxProcess
 from duologue.session import HEARD_HZ, Audio
-
-if TYPE_CHECKING:
-    from pocketsphinx import Decoder
 
 
 @dataclass(frozen=True)
@@ -56,73 +49,30 @@ def checked(audio: Audio) -> Audio:
 # ---------------------------------------------------------------- embedded
 
 
-SLICE_SAMPLES = HEARD_HZ // 10
-"""Decoded at a time. pocketsphinx keeps Python's lock meanwhile, and other callers' frames wait."""
-
-
 class PocketSphinx:
-    """pocketsphinx (Huggins-Daines et al. 2006) with the model in its wheel.
+    """pocketsphinx with the model in its wheel, decoding in a process of its own (see `asr_sphinx`).
 
     `grammar` is what may be said: one JSGF text, or one for each topic (better: paths then stay in their topic).
     What does not fit it, or everything without one, is heard with the wheel's language model.
     """
 
     def __init__(self, grammar: str | Sequence[str] | None = None) -> None:
-        self._grammars = (grammar,) if isinstance(grammar, str) else tuple(grammar or ())
-        self._lock = threading.Lock()
+        self._process = SphinxProcess((grammar,) if isinstance(grammar, str) else tuple(grammar or ()))
 
     def transcribe(self, audio: Audio) -> Transcript:
         sound = checked(audio)
         if not sound.any():
-            return Transcript("")
-        pcm = (with_floor(full_band(sound)) * 32767).astype("<i2")
-        with self._lock:
-            return Transcript(unmarked(_decoded(self._decoder, pcm)))
-
-    @cached_property
-    def _decoder(self) -> Decoder:
-        return _grammar_decoder(self._grammars) if self._grammars else _decoder_with()
-
-
-def _decoded(decoder: Decoder, pcm: np.ndarray[Any, np.dtype[np.int16]]) -> str:
-    """The best path's words. The cepstral mean is that of the whole utterance, whatever was decoded before."""
-    decoder.start_utt()
-    decoder.process_raw(pcm.tobytes(), no_search=True, full_utt=True)
-    mean = decoder.get_cmn()
-    decoder.end_utt()
-    decoder.set_cmn(mean)
-    decoder.start_utt()
-    for start in range(0, len(pcm), SLICE_SAMPLES):
-        decoder.process_raw(pcm[start : start + SLICE_SAMPLES].tobytes())
-    decoder.end_utt()
-    best = decoder.hyp()
-    return best.hypstr if best is not None else ""
-
-
-@lru_cache(maxsize=4)
-def _grammar_decoder(grammars: tuple[str, ...]) -> Decoder:
-    model, dictionary = trigram(grammars)
-    with tempfile.TemporaryDirectory() as folder:
-        lm, words = Path(folder, "grammar.arpa"), Path(folder, "grammar.dict")
-        lm.write_text(model, encoding="utf-8")
-        words.write_text(dictionary, encoding="utf-8")
-        return _decoder_with(lm=str(lm), dict=str(words))
-
-
-def _decoder_with(**settings: Any) -> Decoder:
-    try:
-        from pocketsphinx import Decoder
-    except ImportError as error:
-        raise EngineError("the embedded recogniser is missing; pip install pocketsphinx") from error
-    return Decoder(loglevel="FATAL", **settings)
+            return Transcript("", confidence=1.0)
+        heard = self._process.hear(sound)
+        return Transcript(heard.text, confidence=heard.confidence)
 
 
 # ---------------------------------------------------------------- transformers
 
 
 class Whisper:
-    """Whisper (Radford et al. 2022) through transformers, by path or hub id. Writes greedily: the same sound gives the
-    same text."""
+    """Whisper (Radford et al. 2022) through transformers, by path or hub id. Writes greedily, so the same sound gives
+    the same text."""
 
     def __init__(self, path_or_hub_id: str, language: str = "en") -> None:
         self.path_or_hub_id, self.language = path_or_hub_id, language
@@ -155,7 +105,9 @@ def _whisper(path_or_hub_id: str) -> tuple[Any, Any]:
 class OpenAITranscriber:
     """Any OpenAI-compatible endpoint's /audio/transcriptions."""
 
-    def __init__(self, model: str, base_url: str | None = None, api_key: str | None = None, language: str = "en") -> None:
+    def __init__(
+        self, model: str, base_url: str | None = None, api_key: str | None = None, language: str = "en"
+    ) -> None:
         from openai import OpenAI
 
         self.model, self.language = model, language

@@ -17,7 +17,8 @@ FLOOR = 0.003
 def full_band(audio: Audio) -> Audio:
     """`audio` [N] at 16 kHz; where all above 4 kHz is missing, an estimate of it is added.
 
-    The lower band is mirrored, the louder the more a stretch of 10 ms sounds like a fricative, whose energy lies above.
+    The lower band is mirrored, the louder the more a stretch of 10 ms sounds like a fricative, whose energy lies
+    above.
     """
     if not _ends_at_telephone_band(audio):
         return audio

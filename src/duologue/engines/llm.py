@@ -100,7 +100,9 @@ def _read(stream: Iterator[ChatCompletionChunk]) -> Iterator[str | ToolCall]:
 def chat_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """The history in the chat format. What was cut says so."""
     rows = [_chat_message(message) for message in messages]
-    return rows if any(row["role"] == "system" for row in rows) else [{"role": "system", "content": SPOKEN_STYLE}, *rows]
+    return (
+        rows if any(row["role"] == "system" for row in rows) else [{"role": "system", "content": SPOKEN_STYLE}, *rows]
+    )
 
 
 def _chat_message(message: Message) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from duologue.engines.llm import LLM, DeskMind, OpenAIChat, TransformersChat
 from duologue.engines.tts import TTS, EmbeddedVoice, Espeak, Flite, OpenAISpeech, TransformersVits
 
 
-
 @lru_cache
 def recogniser(name: str) -> ASR:
     """Raises EngineError for a name that is none."""

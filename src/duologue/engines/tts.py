@@ -109,7 +109,9 @@ def _run(command: list[str], text: bytes = b"") -> bytes:
     try:
         done = subprocess.run(command, input=text, capture_output=True, timeout=_PROGRAM_TIMEOUT_S, check=True)
     except subprocess.TimeoutExpired:
-        raise EngineError(f"{command[0]} has said nothing for {_PROGRAM_TIMEOUT_S} s; the text may be too long") from None
+        raise EngineError(
+            f"{command[0]} has said nothing for {_PROGRAM_TIMEOUT_S} s; the text may be too long"
+        ) from None
     except (OSError, subprocess.CalledProcessError) as error:
         reason = getattr(error, "stderr", b"") or str(error).encode()
         raise EngineError(f"{command[0]} failed: {reason.decode(errors='replace').strip()}") from error
@@ -181,7 +183,9 @@ class OpenAISpeech:
 
     hz = 24_000
 
-    def __init__(self, model: str, voice: str = "alloy", base_url: str | None = None, api_key: str | None = None) -> None:
+    def __init__(
+        self, model: str, voice: str = "alloy", base_url: str | None = None, api_key: str | None = None
+    ) -> None:
         from openai import OpenAI
 
         self.model, self.voice = model, voice

@@ -59,9 +59,7 @@ def takes_turn(
     return Switch(_at(sound, ks), _by(onset_k, ks), onset_k, token_ms, early=early)
 
 
-def yields(
-    lane: NDArray[np.bool_], first_user_token: int, token_ms: int = TOKEN_MS, ks: Sequence[int] = KS
-) -> Switch:
+def yields(lane: NDArray[np.bool_], first_user_token: int, token_ms: int = TOKEN_MS, ks: Sequence[int] = KS) -> Switch:
     """Does the assistant fall silent after the user's first meaningful token? One that was silent then, and not
     just for a breath, has nothing to yield."""
     silent = np.logical_not(_padded(lane, first_user_token, ks))

@@ -64,9 +64,7 @@ def detect(events_ms: Sequence[int], quiet: Sequence[Span], shots_ms: Sequence[i
             latencies.append(shot_ms - event_ms)
     stray = [s for s in free if not any(start_ms <= s <= end_ms for _, (start_ms, end_ms) in windows)]
     broken = sum(any(q.start_ms - EARLY_MS <= s <= q.end_ms for s in stray) for q in quiet)
-    return Detection(
-        len(latencies), len(windows) - len(latencies), broken, len(quiet) - broken, tuple(latencies)
-    )
+    return Detection(len(latencies), len(windows) - len(latencies), broken, len(quiet) - broken, tuple(latencies))
 
 
 def _windows(events_ms: list[int]) -> list[tuple[int, tuple[int, int]]]:

@@ -94,9 +94,7 @@ def bootstrap(
     if value is None or len(items) < 2:
         return Interval(value, None, None, 0)
     rng = np.random.default_rng(seed)
-    drawn = (
-        statistic([items[i] for i in rng.integers(len(items), size=len(items))]) for _ in range(resamples)
-    )
+    drawn = (statistic([items[i] for i in rng.integers(len(items), size=len(items))]) for _ in range(resamples))
     values = [v for v in drawn if v is not None]
     low, high = np.quantile(values, ((1 - level) / 2, (1 + level) / 2)).tolist() if values else (None, None)
     return Interval(value, low, high, len(values))

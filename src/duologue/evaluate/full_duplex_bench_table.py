@@ -23,9 +23,7 @@ class Scores:
     corrected: Figures
 
 
-def pause(
-    words: Sequence[TimedWord], pauses_s: Sequence[official.Segment], user_end_s: float | None
-) -> Scores:
+def pause(words: Sequence[TimedWord], pauses_s: Sequence[official.Segment], user_end_s: float | None) -> Scores:
     """`pauses_s`: the user's pauses, start and end in seconds."""
     score = ours.pause(words, [Span.of_seconds(*p) for p in pauses_s], user_end_s)
     return Scores(
@@ -111,9 +109,7 @@ class SideBySide:
 
 def side_by_side(scores: Sequence[Scores]) -> SideBySide:
     """The table of one task. Raises nothing where no sample has a figure: its mean is None."""
-    return SideBySide(
-        len(scores), _spreads([s.official for s in scores]), _spreads([s.corrected for s in scores])
-    )
+    return SideBySide(len(scores), _spreads([s.official for s in scores]), _spreads([s.corrected for s in scores]))
 
 
 def _spreads(samples: Sequence[Figures]) -> dict[str, Spread]:

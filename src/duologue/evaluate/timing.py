@@ -150,9 +150,7 @@ class Tracks:
         return cls(user, assistant, whole_ms(dialogue.duration_s if duration_s is None else duration_s))
 
     @classmethod
-    def of_sound(
-        cls, sound: NDArray[np.float32], hz: int, vad: Vad | None = None, threshold: float = 0.5
-    ) -> Self:
+    def of_sound(cls, sound: NDArray[np.float32], hz: int, vad: Vad | None = None, threshold: float = 0.5) -> Self:
         """From a recording [N, 2] at `hz`, user left, assistant right, the same VAD and threshold on both.
         Raises ValueError for another shape, SoundError for samples that are no numbers."""
         if sound.ndim != 2 or sound.shape[1] != 2:

@@ -9,9 +9,9 @@ from functools import partial
 import numpy as np
 
 from duologue.evaluate.distribution import Interval, Spread, bootstrap, pearson, wasserstein_1
-from duologue.synthesis.human_timing import BODY_S, HUMAN
 from duologue.evaluate.timing import SPEAKERS, Span
 from duologue.evaluate.turn_taking import Events, Transfer, onset_order, without_backchannels
+from duologue.synthesis.human_timing import BODY_S, HUMAN
 
 SIGNED = ("fto", "interruption")
 """Events that are offsets: they have no duration to add up."""

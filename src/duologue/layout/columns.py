@@ -96,7 +96,5 @@ class Run:
             raise ValueError(f"a column of {len(column)} cells in a layout of {self._layout.lanes} lanes: {column}")
         for cell in column:
             if not isinstance(cell, Put) and cell.stream not in self._layout.streams:
-                raise ValueError(
-                    f"the layout uses the stream {cell.stream!r}: name it beside {self._layout.streams}"
-                )
+                raise ValueError(f"the layout uses the stream {cell.stream!r}: name it beside {self._layout.streams}")
         return column

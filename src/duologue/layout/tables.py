@@ -100,9 +100,7 @@ def unweave(layout: Layout, tokens: Tokens) -> dict[str, Tokens]:
     stream, puts = cells.stream[: len(tokens)], cells.token[: len(tokens)]
     wrong = np.argwhere((stream < 0) & (puts != tokens))
     for step, lane in wrong[:1]:
-        raise ValueError(
-            f"column {step} holds the token {tokens[step, lane]} where the layout puts {puts[step, lane]}"
-        )
+        raise ValueError(f"column {step} holds the token {tokens[step, lane]} where the layout puts {puts[step, lane]}")
     return {name: tokens[stream == number] for number, name in enumerate(layout.streams)}
 
 

@@ -111,9 +111,7 @@ class IdMap:
     def load(cls, folder: Path, tokenizer: Any) -> Self:
         """Raises ValueError where the tokenizer gives the tokens other ids than when the map was saved."""
         rows = json.loads((folder / "ids.json").read_text())
-        spans = {
-            name: Span(row["offset"], tuple(row["tokens"]), row["book"]) for name, row in rows["groups"].items()
-        }
+        spans = {name: Span(row["offset"], tuple(row["tokens"]), row["book"]) for name, row in rows["groups"].items()}
         for name, span in spans.items():
             if tokenizer.convert_tokens_to_ids(list(span.tokens)) != list(span.ids):
                 raise ValueError(f"{folder / 'ids.json'} is of another tokenizer: ids of the group {name!r} differ")

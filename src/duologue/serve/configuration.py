@@ -66,9 +66,7 @@ class Configuration:
         changes = _common_changes(fields, limits)
         if fields.audio is not None and fields.audio.output is not None:
             output = fields.audio.output
-            changes |= self._output_changes(
-                OutputFields(**{k: getattr(output, k) for k in output.model_fields_set})
-            )
+            changes |= self._output_changes(OutputFields(**{k: getattr(output, k) for k in output.model_fields_set}))
         return replace(self, **changes)
 
     def _input_changes(self, fields: InputFields) -> dict[str, Any]:
@@ -198,9 +196,7 @@ def _common_changes(fields: SessionFields | ResponseFields, limits: Limits) -> d
 
 def _bounded(text: str, limits: Limits) -> str:
     if len(text.encode()) > limits.item_text_bytes:
-        raise EventError(
-            "invalid_value", f"instructions may be {limits.item_text_bytes} bytes long.", "instructions"
-        )
+        raise EventError("invalid_value", f"instructions may be {limits.item_text_bytes} bytes long.", "instructions")
     return text
 
 

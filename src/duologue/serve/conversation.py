@@ -77,12 +77,7 @@ class Item:
         """What was not heard is not remembered: the item cut at what was played, and the value used for that."""
         sent_ms = self.spoken.duration_ms if self.spoken else 0
         end_ms = min(audio_end_ms, sent_ms)
-        if (
-            self.spoken is not None
-            and self.status != "in_progress"
-            and self.heard is None
-            and end_ms == sent_ms > 0
-        ):
+        if self.spoken is not None and self.status != "in_progress" and self.heard is None and end_ms == sent_ms > 0:
             return self, end_ms
         heard = self.spoken.heard_text(end_ms) if self.spoken else ""
         return self.cut(heard), end_ms
@@ -151,21 +146,15 @@ class Conversation:
     def find(self, item_id: str, errand: str) -> Item:
         """Raises EventError `item_<errand>_invalid_item_id`."""
         if item_id not in self._items:
-            raise EventError(
-                f"item_{errand}_invalid_item_id", f"There is no item {item_id[:80]!r} here.", "item_id"
-            )
+            raise EventError(f"item_{errand}_invalid_item_id", f"There is no item {item_id[:80]!r} here.", "item_id")
         return self._items[item_id]
 
     def admit(self, item: Item) -> None:
         """Raises EventError when a client may not add the item: id taken, too many items, too much text."""
         if item.id in self._items:
-            raise EventError(
-                "item_create_duplicate_item_id", f"There is an item {item.id[:80]!r} already.", "item.id"
-            )
+            raise EventError("item_create_duplicate_item_id", f"There is an item {item.id[:80]!r} already.", "item.id")
         if len(self._order) >= self._limits.items:
-            raise EventError(
-                "invalid_value", f"A conversation holds {self._limits.items} items; delete some.", "item"
-            )
+            raise EventError("invalid_value", f"A conversation holds {self._limits.items} items; delete some.", "item")
         size_bytes = len((item.text + item.name + item.arguments + item.output).encode())
         if size_bytes > self._limits.item_text_bytes:
             raise EventError(

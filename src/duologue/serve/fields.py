@@ -8,9 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-TAGS = frozenset(
-    {"server_vad", "semantic_vad", "message", "function_call", "function_call_output", "item_reference"}
-)
+TAGS = frozenset({"server_vad", "semantic_vad", "message", "function_call", "function_call_output", "item_reference"})
 """Names that pydantic puts into the path of an error for the variant that it chose."""
 
 Modalities = list[Literal["audio", "text"]]

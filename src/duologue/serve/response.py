@@ -24,7 +24,7 @@ from duologue.serve.outbox import AUDIO_DELTA, ServerEvent
 from duologue.serve.spoken import Spoken
 from duologue.serve.usage import usage
 from duologue.serve.wire import Outgoing
-from duologue.session import Audio
+from duologue.session import Audio, Word
 
 Status = Literal["completed", "cancelled", "failed", "incomplete"]
 
@@ -88,11 +88,11 @@ class Response:
         """This response says the rest of a reply that was stopped: that of `turn`."""
         self.turn, self._continues = turn, True
 
-    def say_text(self, text: str) -> None:
+    def say_text(self, text: str, samples: int | None = None, words: tuple[Word, ...] = ()) -> None:
         """The sound of `text` begins now; or, in a response of text, `text` is written."""
         message = self._opened()
         timing = {} if self.is_text else {"start_time": round(message.spoken.samples / self._said_hz, 3)}
-        message.spoken.begin(text)
+        message.spoken.begin(text, samples, words)
         self._put(message, {"type": message.text_delta, "delta": text} | timing)
 
     def say_audio(self, audio: Audio) -> None:
@@ -167,9 +167,7 @@ class Response:
         self._put(message, {"type": "response.content_part.done", "part": message.part(text)})
         self._close_item(self._whole(message, status, {"type": kind, name: text}), message.output_index)
 
-    def _whole(
-        self, message: _OpenMessage, status: Literal["completed", "incomplete"], part: dict[str, Any]
-    ) -> Item:
+    def _whole(self, message: _OpenMessage, status: Literal["completed", "incomplete"], part: dict[str, Any]) -> Item:
         """The item with its content; one that the client has cut already stays cut."""
         kept = self._conversation.get(message.item.id) or message.item
         item = replace(kept, status=status, content=(part,))

@@ -5,6 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from duologue.floor import Piece, heard_characters
+from duologue.session import Word
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A text and the sample at which its sound begins; how long it lasts and where its words lie, if that is known."""
+
+    start: int
+    text: str
+    samples: int | None = None
+    words: tuple[Word, ...] = ()
 
 
 @dataclass
@@ -13,12 +24,12 @@ class Spoken:
 
     hz: int
     samples: int = 0
-    _begun: list[tuple[int, str]] = field(default_factory=lambda: [(0, "")])
-    """The sample at which each text begins; sound may come before the first."""
+    _begun: list[_Begun] = field(default_factory=lambda: [_Begun(0, "")])
+    """The first has no text: sound may come before the first text."""
 
-    def begin(self, text: str) -> None:
-        """The sound of `text` begins with the next samples."""
-        self._begun.append((self.samples, text))
+    def begin(self, text: str, samples: int | None = None, words: tuple[Word, ...] = ()) -> None:
+        """The sound of `text` begins with the next samples, and lasts for `samples`."""
+        self._begun.append(_Begun(self.samples, text, samples, words))
 
     def send(self, samples: int) -> None:
         self.samples += samples
@@ -29,7 +40,7 @@ class Spoken:
 
     @property
     def text(self) -> str:
-        return "".join(text for _, text in self._begun)
+        return "".join(begun.text for begun in self._begun)
 
     def heard_text(self, played_ms: int) -> str:
         """The words that end before `played_ms`."""
@@ -37,5 +48,10 @@ class Spoken:
         return self.text[:length]
 
     def _pieces(self) -> list[Piece]:
-        ends = [start for start, _ in self._begun[1:]] + [self.samples]
-        return [Piece(text, end - start) for (start, text), end in zip(self._begun, ends, strict=True)]
+        """Each text up to the next; the last one as long as it was announced to be, however much of it was sent."""
+        *before, last = self._begun
+        ends = [begun.start for begun in self._begun[1:]]
+        pieces = [Piece(b.text, end - b.start, b.words) for b, end in zip(before, ends, strict=True)]
+        sent = self.samples - last.start
+        known = last.samples is not None
+        return [*pieces, Piece(last.text, max(sent, last.samples or 0), last.words, whole=known)]

@@ -87,9 +87,8 @@ class Talker:
     def _step(self) -> bool:
         """One frame; whether it had sound of the reply in it."""
         started_s = time.perf_counter()
-        before = self._session._last_sent
         said = self._session.say()
-        sounds = self._session._last_sent != before and self._session._last_sent[1] > 0
+        sounds = said.turn is not None
         self._on_all(event for event in said.events if event.kind != "done")
         if sounds:
             self._sound(said.audio)
@@ -113,7 +112,7 @@ class Talker:
         if response is None:
             return
         if response.is_text:
-            self._session.played(*self._session._last_sent)
+            self._session.played(*self._session.sent)
             return
         self._observe_pace()
         self._playout.send(len(audio))
@@ -154,7 +153,7 @@ class Talker:
             self._wrote = True
             response.say_text(data["text"])
         elif kind == "said" and not (response.is_text and self._wrote):
-            response.say_text(data["text"])
+            response.say_text(data["text"], data["samples"], data["words"])
         elif kind == "tool_call":
             self._call(response, ToolCall(data["call_id"], data["name"], data["arguments"]))
         elif kind == "tool_result":
@@ -187,7 +186,7 @@ class Talker:
 
     def _resume(self, response: Response, event: Event) -> None:
         """It was no interruption: the response that was to answer it says the rest of the stopped reply."""
-        self._transcripts.understood(self._question.item_ids, "")
+        self._transcripts.understood(self._question.item_ids, event.data["heard"])
         for item_id in self._question.item_ids:
             if aside := self._conversation.get(item_id):
                 self._conversation.put(replace(aside, aside=True))

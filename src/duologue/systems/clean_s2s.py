@@ -62,24 +62,25 @@ class CleanS2S:
     def reply(self, turn: Turn) -> Iterator[Part]:
         try:
             text = self.hear(turn)
-            yield Heard(text)
-            if text:
+            if text is not None:
+                yield Heard(text)
+            if text != "":
                 yield from self.speak(self.think(turn, text))
         except EngineError as error:
             yield from self._apologise()
             yield Failed(str(error))
 
-    def hear(self, turn: Turn) -> str:
-        """The user's words."""
-        if turn.text is not None:
+    def hear(self, turn: Turn) -> str | None:
+        """The user's words; None where there are none and the history asks: it ends in the result of a tool."""
+        if turn.text is not None or turn.audio is None:
             return turn.text
-        return "" if turn.audio is None else self.transcribe(turn.audio)
+        return self.transcribe(turn.audio)
 
     def transcribe(self, audio: Audio) -> str:
         """The words in [N] samples at 16 kHz; "" for none. Raises EngineError."""
         return self.asr.transcribe(audio).text
 
-    def think(self, turn: Turn, text: str) -> Iterator[Part]:
+    def think(self, turn: Turn, text: str | None) -> Iterator[Part]:
         """What the language model writes; tools are run in between, the caller's end the reply."""
         messages = [*turn.history, Message("user", text)] if text else list(turn.history)
         if turn.instructions:

@@ -1,0 +1,1 @@
+"""What models learn from: manifests of recordings, and batches of tokens."""

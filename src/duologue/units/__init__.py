@@ -1,0 +1,1 @@
+"""Units: speech as a few symbols a second, and back."""
