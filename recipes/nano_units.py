@@ -13,21 +13,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from nano_units_batches import Drawn, Heard, Pieces, noises
-from nano_units_learning import Losses, Plan, learn
-from nano_units_reached import codec_table, tokenizer_table
-from nano_units_speech import ASSISTANT, Speech, prepare
 from torch import Tensor
 from torch.nn import functional
 
 from duologue.units.nano_codec import NanoCodec, save
 from duologue.units.nano_decoder import DecoderConfig, NanoDecoder
 from duologue.units.nano_tokenizer import PER_UNIT, NanoTokenizer, letters_of
+from nano_units_batches import Drawn, Heard, Pieces, noises
+from nano_units_learning import Losses, Plan, learn
+from nano_units_reached import codec_table, tokenizer_table
+from nano_units_speech import ASSISTANT, Speech, prepare
 
 SHAPE_WEIGHT = 0.5
 BATCH_S = 20.0
 PIECES, PIECE_UNITS = 4, 36
-TOKENIZER = Plan("tokenizer", steps=2300, learning_rate=1.5e-3)
+TOKENIZER = Plan("tokenizer", steps=4000, learning_rate=1.5e-3)
 DECODER = Plan("decoder", steps=1500, learning_rate=1e-3)
 WINDOWS_SAMPLES = (256, 640, 1536)
 """Of the spectra in which made and wanted sound are compared."""
@@ -45,9 +45,15 @@ def main() -> None:
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("runs/nano_units"), help="where everything is kept")
-    parser.add_argument("--recordings", type=Path, default=Path("../shared/data"), help="recordings of people")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/nano_units"), help="where everything is kept"
+    )
+    parser.add_argument(
+        "--recordings", type=Path, default=Path("../shared/data"), help="recordings of people"
+    )
     parser.add_argument("--share", type=float, default=1.0, help="share of the speech to make")
     parser.add_argument("--tokenizer-steps", type=int, default=TOKENIZER.steps)
     parser.add_argument("--decoder-steps", type=int, default=DECODER.steps)
@@ -62,7 +68,12 @@ def trained_tokenizer(speech: Speech, folder: Path, recordings: Path, steps: int
     torch.manual_seed(TOKENIZER.seed)
     model = NanoTokenizer()
     drawn = Drawn(speech, speech.numbers("train"), noises(recordings), BATCH_S, TOKENIZER.seed)
-    learn(replace(TOKENIZER, steps=steps), model, lambda step: tokenizer_losses(model, drawn.batch(step)), folder)
+    learn(
+        replace(TOKENIZER, steps=steps),
+        model,
+        lambda step: tokenizer_losses(model, drawn.batch(step)),
+        folder,
+    )
     return model
 
 
@@ -96,7 +107,9 @@ def ctc(letters: Tensor, batch: Heard) -> Tensor:
 def trained_decoder(speech: Speech, tokenizer: NanoTokenizer, folder: Path, steps: int) -> NanoDecoder:
     torch.manual_seed(DECODER.seed)
     model = NanoDecoder(DecoderConfig(tokenizer.config.levels), tokenizer.silence)
-    pieces = Pieces(speech, speech.numbers("train", ASSISTANT), tokenizer, PIECES, PIECE_UNITS, model.ahead_units)
+    pieces = Pieces(
+        speech, speech.numbers("train", ASSISTANT), tokenizer, PIECES, PIECE_UNITS, model.ahead_units
+    )
     learn(replace(DECODER, steps=steps), model, lambda step: decoder_losses(model, pieces, step), folder)
     return model
 

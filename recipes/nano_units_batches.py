@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from bisect import bisect
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -46,13 +47,17 @@ def noises(recordings: Path) -> list[Audio]:
     """Noises that people recorded, where they are at hand."""
     manifest = recordings / "manifest.jsonl"
     rows = [json.loads(line) for line in manifest.read_text().splitlines()] if manifest.exists() else []
-    return [read(recordings / row["path"], HZ) for row in rows if row["kind"] == "noise" and row["channels"] == 1]
+    return [
+        read(recordings / row["path"], HZ) for row in rows if row["kind"] == "noise" and row["channels"] == 1
+    ]
 
 
 class Drawn:
     """Batches of about `batch_s` seconds of the clips `numbers`."""
 
-    def __init__(self, speech: Speech, numbers: list[int], noise: list[Audio], batch_s: float, seed: int) -> None:
+    def __init__(
+        self, speech: Speech, numbers: list[int], noise: list[Audio], batch_s: float, seed: int
+    ) -> None:
         self._speech, self._noise, self._batch_s, self._seed = speech, noise, batch_s, seed
         usable = [n for n in numbers if _fits(speech, n)]
         self._numbers = sorted(usable, key=lambda n: speech.clips[n][0].samples)
@@ -99,7 +104,13 @@ class Pieces:
     """Pieces of `piece_units` of the clips `numbers`, whose units `encoder` hears at several levels."""
 
     def __init__(
-        self, speech: Speech, numbers: list[int], encoder: UnitEncoder, batch: int, piece_units: int, ahead: int
+        self,
+        speech: Speech,
+        numbers: list[int],
+        encoder: UnitEncoder,
+        batch: int,
+        piece_units: int,
+        ahead: int,
     ) -> None:
         self._batch, self._units, self._ahead = batch, piece_units, ahead
         self._clips = [self._clip(speech.audio(n), encoder) for n in numbers]
@@ -135,7 +146,7 @@ def _fits(speech: Speech, number: int) -> bool:
 
 def room(text: str) -> int:
     """Steps that CTC needs at least to write the text."""
-    return len(text) + sum(a == b for a, b in zip(text, text[1:], strict=False))
+    return len(text) + sum(a == b for a, b in pairwise(text))
 
 
 def rms(audio: Audio) -> float:

@@ -1,4 +1,4 @@
-"""One loop for both parts of the nano units: AdamW, warm-up and cosine, clipped gradients, a checkpoint to go on from."""
+"""One loop for both parts of the nano units: AdamW, warm-up and cosine, clipped gradients, a checkpoint to go on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ class Plan:
 def learn(plan: Plan, model: nn.Module, losses: Callable[[int], Losses], folder: Path) -> None:
     """Train `model` in place, from where `folder` left it. `losses` gives those of step n."""
     kept, began = folder / f"{plan.name}.pt", time.monotonic()
-    optimizer = torch.optim.AdamW(model.parameters(), plan.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), plan.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+    )
     step, spent_s = _go_on(kept, model, optimizer)
     model.train()
     while step < plan.steps:
@@ -58,7 +60,9 @@ def _update(
     torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
     norm = float(nn.utils.clip_grad_norm_(model.parameters(), plan.clip_norm))
     if not math.isfinite(norm):
-        raise ArithmeticError(f"{plan.name}, step {step}: the gradient is no finite number; take a lower learning rate")
+        raise ArithmeticError(
+            f"{plan.name}, step {step}: the gradient is no finite number; take a lower learning rate"
+        )
     optimizer.step()
     return {**{name: float(loss.detach()) for name, loss in losses.items()}, "gradient_norm": norm}
 
@@ -78,7 +82,12 @@ def _show(log: Path, plan: Plan, step: int, spent_s: float, shown: dict[str, flo
 
 
 def _keep(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, spent_s: float) -> None:
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "spent_s": spent_s}
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "step": step,
+        "spent_s": spent_s,
+    }
     whole_file(path, lambda file: torch.save(state, file))
 
 

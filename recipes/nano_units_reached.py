@@ -8,7 +8,6 @@ from itertools import islice
 import jiwer
 import numpy as np
 import torch
-from nano_units_speech import ASSISTANT, HZ, TEST_VOICES, Speech
 from torch import Tensor
 
 from duologue.desk import questions
@@ -18,6 +17,7 @@ from duologue.sound.wav import Audio
 from duologue.units.codec import Codec, decode_whole, encode_whole
 from duologue.units.nano_tokenizer import NanoTokenizer
 from duologue.units.quantize import usage
+from nano_units_speech import ASSISTANT, HZ, TEST_VOICES, Speech
 
 PEOPLE = {"fsdd, two people not trained on": "person:fsdd", "barista, every fifth clip": "person:barista"}
 
@@ -32,7 +32,8 @@ def tokenizer_table(tokenizer: NanoTokenizer, speech: Speech) -> Iterator[str]:
             heard += [c.flatten() for c in codes]
             read = [tokenizer.read(c)[0] for c in codes]
             said = [speech.clips[n][0].text for n in numbers]
-            yield f"{name:34}  {len(said):4} clips   CER {jiwer.cer(said, read):6.1%}   WER {jiwer.wer(said, read):6.1%}"
+            letters, words = jiwer.cer(said, read), jiwer.wer(said, read)
+            yield f"{name:34}  {len(said):4} clips   CER {letters:6.1%}   WER {words:6.1%}"
     used = usage(torch.cat(heard), tokenizer.codes)
     yield f"codes in use on these: {used.share:.1%} of {tokenizer.codes}, perplexity {used.perplexity:.0f}"
 
@@ -43,7 +44,8 @@ def codec_table(codec: Codec, clips: int) -> Iterator[str]:
     for name in (ASSISTANT, *TEST_VOICES):
         original = [np.concatenate(list(resampled(voice(name), text, HZ))) for text in asked]
         made = (through(codec, audio) for audio in original)
-        yield f"{name:34}  {clips:4} clips   WER {wer(asked, original):6.1%}   through the units {wer(asked, made):6.1%}"
+        before, after = wer(asked, original), wer(asked, made)
+        yield f"{name:34}  {clips:4} clips   WER {before:6.1%}   through the units {after:6.1%}"
 
 
 def through(codec: Codec, audio: Audio) -> Audio:

@@ -180,6 +180,13 @@ def _digit_strings(recordings: Path, rows: list[dict[str, Any]]) -> Iterator[Sai
             taken, mine = mine[: (length := random.choice((1, 3, 4, 5, 6)))], mine[length:]
             gaps = [np.zeros(round(random.uniform(0.03, 0.25) * HZ), np.float32) for _ in taken]
             sounds = [
-                part for row, gap in zip(taken, gaps, strict=True) for part in (read(recordings / row["path"], HZ), gap)
+                part
+                for row, gap in zip(taken, gaps, strict=True)
+                for part in (read(recordings / row["path"], HZ), gap)
             ]
-            yield " ".join(plain(row["text"]) for row in taken), f"person:{speaker}", split, np.concatenate(sounds)
+            yield (
+                " ".join(plain(row["text"]) for row in taken),
+                f"person:{speaker}",
+                split,
+                np.concatenate(sounds),
+            )

@@ -5,9 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+import torch
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+
+torch.set_num_threads(1)
+"""More threads would wait for each other where tests run side by side, and would round otherwise."""
+
+hypothesis.settings.register_profile("duologue")
+hypothesis.settings.load_profile("duologue")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -12,7 +12,7 @@ import layouts
 from duologue.layout import Grid, Layout
 from layouts import BOOKS, EOA, EOS, EOT, GROUP, IM_END, S0, S1, T_EOT, UNIT_EOS
 
-laws = settings(deadline=None, max_examples=60)
+laws = settings(max_examples=60)
 
 Woven = tuple[Layout, dict[str, list[int]]]
 UNIT = st.integers(10, 99)

@@ -10,8 +10,7 @@ from hypothesis import settings
 from torch import Tensor
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
-torch.set_num_threads(1)
-laws = settings(deadline=None, max_examples=12)
+laws = settings(max_examples=12)
 TOKENS = 60
 SIZES = {
     "vocab_size": 50,

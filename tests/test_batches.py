@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from duologue.data.batch import Batch, Batches, Batching, Position, batches, share
@@ -28,7 +28,6 @@ def indices(batch: Batch) -> list[int]:
     return [index for row in batch for index in row]
 
 
-@settings(deadline=None)
 @given(LENGTHS, HOW, st.integers(0, 3))
 def test_each_epoch_has_every_example_once_and_no_batch_too_large(
     lengths: list[int], how: Batching, epoch: int
@@ -40,7 +39,6 @@ def test_each_epoch_has_every_example_once_and_no_batch_too_large(
     assert found == batches(lengths, how, epoch)
 
 
-@settings(deadline=None)
 @given(LENGTHS, HOW, st.integers(1, 3), st.integers(30, 90))
 def test_the_shares_of_all_processes_are_the_batch(
     lengths: list[int], how: Batching, processes: int, microbatch_tokens: int
@@ -81,7 +79,6 @@ def test_packed_rows_are_nearly_full() -> None:
     assert sum(lengths) / (200 * len(rows)) > 0.93
 
 
-@settings(deadline=None)
 @given(HOW, st.integers(0, 40))
 def test_going_on_from_a_position_gives_the_batches_that_would_have_come(how: Batching, after: int) -> None:
     data = Batches(examples(0, 30), how)
@@ -94,7 +91,6 @@ def test_going_on_from_a_position_gives_the_batches_that_would_have_come(how: Ba
 # ---------------------------------------------------------------- tensors
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=3), min_size=1, max_size=4), st.integers(0, 99))
 def test_tensors_are_the_examples_one_after_the_other(row_steps: list[list[int]], seed: int) -> None:
     draw = np.random.default_rng(seed)

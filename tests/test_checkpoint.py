@@ -20,7 +20,6 @@ from conftest import need
 from duologue.train import CheckpointError, NextToken, Stage, Trained, load_weights, train
 from duologue.train.curve import read
 from little_training import Little, examples, run
-from one_thread import one_thread as one_thread
 
 PROGRAM = Path(little_training.__file__)
 

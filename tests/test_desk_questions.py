@@ -41,7 +41,7 @@ def answered(question: Question, said: str) -> tuple[str, object]:
 # ---------------------------------------------------------------- what is generated is understood
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SEEDS, st.sampled_from(LANGUAGES), st.sampled_from(["train", "test"]))
 def test_the_desk_answers_its_own_questions(seed: int, language: Language, split: Split) -> None:
     for question in some(seed, 25, language, split):
@@ -51,7 +51,7 @@ def test_the_desk_answers_its_own_questions(seed: int, language: Language, split
         assert answered(question, question.written) == wanted
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(SEEDS, st.sampled_from(["um {}", "please {}", "{} please", "okay so can you tell me {}", "{}, thank you!"]))
 def test_fillers_change_nothing(seed: int, around: str) -> None:
     for question in some(seed, 15, "en"):
@@ -59,7 +59,7 @@ def test_fillers_change_nothing(seed: int, around: str) -> None:
             assert answered(question, around.format(question.text))[0] == question.answer
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(SEEDS)
 def test_a_translation_asks_the_same(seed: int) -> None:
     for question in some(seed, 20, "en"):
@@ -122,7 +122,7 @@ def test_a_small_topic_ends() -> None:
 # ---------------------------------------------------------------- checking
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(SEEDS, st.sampled_from(LANGUAGES))
 def test_the_right_answer_is_right_in_any_form(seed: int, language: Language) -> None:
     for question in some(seed, 25, language):
@@ -133,7 +133,7 @@ def test_the_right_answer_is_right_in_any_form(seed: int, language: Language) ->
             assert check(question, bare)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(SEEDS, st.sampled_from(LANGUAGES), st.integers(1, 9))
 def test_a_wrong_number_is_wrong(seed: int, language: Language, error: int) -> None:
     for question in some(seed, 25, language):
@@ -148,7 +148,7 @@ def test_a_wrong_number_is_wrong(seed: int, language: Language, error: int) -> N
             assert not check(question, str((int(str(digits)[0]) + error) % 10) + str(digits)[1:])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(SEEDS, st.sampled_from(LANGUAGES))
 def test_the_answer_to_another_question_is_wrong(seed: int, language: Language) -> None:
     asked = [q for q in some(seed, 40, language) if q.topic != "chat"]

@@ -21,7 +21,7 @@ from duologue.evaluate.quality import (
     whisper_english,
 )
 
-laws = settings(deadline=None)
+laws = settings()
 
 TEXT = st.text("ab'’ -—.,?!$5é我你 \n", max_size=12)
 

@@ -24,7 +24,7 @@ from duologue.evaluate.full_duplex_bench import (
 )
 from duologue.evaluate.timing import Span
 
-laws = settings(deadline=None)
+laws = settings()
 
 
 @st.composite

@@ -79,4 +79,4 @@ def test_speech_over_a_reply_stops_it(system: str) -> None:
     _, events = run(live, Framer(512).push(spoken(QUESTIONS[1])))
     assert "stopped" in [event.kind for event in events]
     run(live, frames(np.zeros(16_000, np.float32)))
-    assert [message.interrupted for message in live.history if message.role == "assistant"][0]
+    assert next(message.interrupted for message in live.history if message.role == "assistant")

@@ -81,7 +81,9 @@ def chunks(text: str, sizes: list[int]) -> Iterator[str]:
 
 @given(st.lists(st.integers(1, 20), max_size=30))
 def test_tool_calls_are_found_whatever_the_pieces(sizes: list[int]) -> None:
-    text = 'I <b> look. <tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>\n<tool_call>{"name": "g"}</tool_call> <'
+    first = '<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>'
+    second = '<tool_call>{"name": "g"}</tool_call>'
+    text = f"I <b> look. {first}\n{second} <"
     parts = list(split_tool_calls(chunks(text, sizes)))
     assert "".join(part for part in parts if isinstance(part, str)).split() == ["I", "<b>", "look.", "<"]
     assert [part for part in parts if isinstance(part, ToolCall)] == [

@@ -64,7 +64,7 @@ def test_resampling_is_the_windowed_sinc(workshop: Page, from_hz: int, to_hz: in
     np.testing.assert_allclose(got, slow_twin(sound, from_hz, to_hz, len(got)), atol=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(rates=st.sampled_from(RATES_HZ), cuts=st.lists(st.integers(0, 700), max_size=8))
 def test_any_way_of_cutting_the_sound_gives_the_same_samples(
     workshop: Page, rates: tuple[int, int], cuts: list[int]

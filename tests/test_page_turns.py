@@ -103,7 +103,7 @@ FRAGMENTS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(fragments=FRAGMENTS)
 def test_words_are_heard_whole_and_in_the_order_of_the_sound(
     workshop: Page, fragments: list[tuple[list[str], int]]

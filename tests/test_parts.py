@@ -18,7 +18,6 @@ from duologue.train.learner import Learner
 from duologue.train.parts import choose, training_mode
 from little_training import Little, learnt, losses, run
 from little_transformer import Talker, by_heart
-from one_thread import one_thread as one_thread
 
 
 def test_lora_trains_its_own_parameters_only_and_folds_into_the_same_model(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_frames_lose_nothing_whatever_the_chunks(sizes: list[int], frame_samples
     assert not joined[len(audio) :].any()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.integers(1, 3000), min_size=1, max_size=8), st.sampled_from([(24_000, 16_000), (8000, 16_000)]))
 def test_resampling_in_pieces_is_resampling_whole(sizes: list[int], rates: tuple[int, int]) -> None:
     audio, resampler = noise(sum(sizes)), Resampler(*rates)

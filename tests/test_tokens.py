@@ -14,7 +14,6 @@ from transformers import AutoTokenizer, LlamaConfig, PreTrainedTokenizerFast
 from duologue.model.backbone import backbone, nano
 from duologue.model.tokens import Copied, Described, Drawn, Group, IdMap, Start, Vectors, add_tokens
 
-torch.set_num_threads(1)
 TEXT = ["the user is speaking now", "think before you answer", "what is three plus four", "seven"] * 4
 UNITS = tuple(f"<a_{n}>" for n in range(48))
 VECTORS = torch.randn(48, 32, generator=torch.Generator().manual_seed(0))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -27,7 +27,6 @@ from duologue.train.loss import shares, weigh
 from duologue.train.optimizer import height
 from little_training import STREAMS, Little, examples, learnt, losses, run
 from little_transformer import Talker, by_heart, recited
-from one_thread import one_thread as one_thread
 
 # ---------------------------------------------------------------- however it is cut
 
@@ -68,7 +67,6 @@ def test_two_processes_learn_as_one_process_does_that_has_the_batches_of_both(tm
         torch.testing.assert_close(kept[1][name], tensor, rtol=1e-3, atol=1e-5)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 999), st.integers(1, 3))
 def test_the_loss_of_streams_is_the_mean_over_said_cells_one_by_one(seed: int, lanes: int) -> None:
     draw = np.random.default_rng(seed)
@@ -163,7 +161,6 @@ def test_packed_sequences_do_not_see_each_other() -> None:
 # ---------------------------------------------------------------- one update
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["constant", "linear", "cosine"]), st.integers(0, 20), st.integers(1, 60), st.floats(0, 1))
 def test_the_rate_climbs_to_its_peak_and_falls_to_its_end(schedule: Any, warmup: int, falls: int, final: float) -> None:
     steps = warmup + falls

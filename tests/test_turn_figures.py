@@ -20,7 +20,7 @@ from duologue.evaluate.turn_statistics import as_people_counted, correlations, l
 from duologue.evaluate.turn_taking import Events, events
 from duologue.synthesis.human_timing import BODY_S, HUMAN
 
-laws = settings(deadline=None)
+laws = settings()
 
 VALUES = st.lists(st.integers(-50, 50).map(float), min_size=1, max_size=8)
 

@@ -15,7 +15,7 @@ from duologue.evaluate.timing import SPEAKERS, Span, Tracks, joined
 from duologue.evaluate.timing import shared as both
 from duologue.evaluate.turn_taking import Events, SpokenTurn, events, onset_order, without_backchannels
 
-laws = settings(deadline=None)
+laws = settings()
 
 STEP_MS = 50
 CELLS = 160

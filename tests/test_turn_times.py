@@ -18,7 +18,7 @@ from duologue.evaluate.timing import SPEAKERS, Span, Tracks, of_frames, of_sound
 from duologue.evaluate.timing import shared as both
 from duologue.sound.vad import EnergyVad
 
-laws = settings(deadline=None)
+laws = settings()
 
 FRAME_MS = 40
 FLAGS = st.lists(st.booleans(), min_size=1, max_size=60).map(lambda flags: np.array(flags, np.bool_))

@@ -265,7 +265,7 @@ def test_a_bad_frame_is_refused_and_the_call_goes_on(bad: Audio) -> None:
     assert "done" in kinds(events)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 40)), max_size=8), st.integers(0, 4))
 def test_one_frame_out_per_frame_in_and_every_turn_ends_once(spans: list[tuple[int, int]], delay: int) -> None:
     system = ScriptedSystem([f"words {i}" for i in range(99)], [["One two.", " Three four five."]] * 99, delay)

@@ -40,7 +40,9 @@ def checked(audio: Audio) -> Audio:
     """`audio` as float32 in [-1, 1]. Raises EngineError where it is not mono sound."""
     sound = np.asarray(audio, dtype=np.float32)
     if sound.ndim != 1:
-        raise EngineError(f"a recogniser hears mono sound [N], this has the shape {sound.shape}; mix it down first")
+        raise EngineError(
+            f"a recogniser hears mono sound [N], this has the shape {sound.shape}; mix it down first"
+        )
     if not np.isfinite(sound).all():
         raise EngineError("the sound holds samples that are not finite; nothing can be recognised in it")
     return np.clip(sound, -1.0, 1.0)
@@ -82,7 +84,11 @@ class Whisper:
 
         model, processor = _whisper(self.path_or_hub_id)
         features = processor.feature_extractor(checked(audio), sampling_rate=HEARD_HZ, return_tensors="pt")
-        asked = {"language": self.language, "task": "transcribe"} if model.generation_config.is_multilingual else {}
+        asked = (
+            {"language": self.language, "task": "transcribe"}
+            if model.generation_config.is_multilingual
+            else {}
+        )
         with torch.inference_mode():
             tokens = model.generate(features.input_features, do_sample=False, num_beams=1, **asked)
         return Transcript(processor.batch_decode(tokens, skip_special_tokens=True)[0].strip(), self.language)
@@ -121,7 +127,9 @@ class OpenAITranscriber:
                 model=self.model, file=("speech.wav", _wav(checked(audio))), language=self.language
             )
         except OpenAIError as error:
-            raise EngineError(f"the transcription endpoint {self._client.base_url} failed: {error}") from error
+            raise EngineError(
+                f"the transcription endpoint {self._client.base_url} failed: {error}"
+            ) from error
         return Transcript(answer.text.strip(), self.language)
 
 

@@ -37,7 +37,9 @@ def trigram(grammars: Sequence[str]) -> tuple[str, str]:
     """
     from pocketsphinx.lm import ArpaBoLM
 
-    said = [_marked(sentence, topic) for topic, grammar in enumerate(grammars) for sentence in _drawn(grammar)]
+    said = [
+        _marked(sentence, topic) for topic, grammar in enumerate(grammars) for sentence in _drawn(grammar)
+    ]
     model = ArpaBoLM(text="\n".join(said), add_start=True, discount_mass=DISCOUNT)
     model.compute()
     arpa = StringIO()
@@ -79,7 +81,9 @@ def _automaton(grammar: str) -> tuple[dict[int, list[Arc]], int, int]:
         (spoken if word else silent)[int(come_from)].append((int(to), "".join(word), float(weight)))
     arcs_of: dict[int, list[Arc]] = {}
     for state in {*spoken, *silent}:
-        spoken_later = [(to, word, w * v) for via, _, w in silent[state] for to, word, v in spoken.get(via, ())]
+        spoken_later = [
+            (to, word, w * v) for via, _, w in silent[state] for to, word, v in spoken.get(via, ())
+        ]
         ends = [arc for arc in silent[state] if arc[0] == end]
         arcs_of[state] = [*spoken.get(state, ()), *spoken_later, *ends]
     return arcs_of, start, end
@@ -97,9 +101,13 @@ def _compiled(grammar: str) -> str:
         source.write_text(grammar, encoding="utf-8")
         try:
             rules = Jsgf(str(source))
-            rules.build_fsg(rules.get_rule(f"{header['name']}.{header['rule']}"), LogMath(), 1.0).writefile(str(target))
+            rules.build_fsg(rules.get_rule(f"{header['name']}.{header['rule']}"), LogMath(), 1.0).writefile(
+                str(target)
+            )
         except (ValueError, RuntimeError) as error:
-            raise EngineError(f"the grammar {header['name']!r} is no JSGF that can be used: {error}") from error
+            raise EngineError(
+                f"the grammar {header['name']!r} is no JSGF that can be used: {error}"
+            ) from error
         return target.read_text(encoding="utf-8")
 
 

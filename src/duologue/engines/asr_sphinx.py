@@ -44,7 +44,7 @@ class Heard:
 
 class Sphinx:
     """Decodes one utterance after the other. What was decoded before leaves no trace: the cepstral mean is that of the
-    whole utterance, each begins a new stream (which forgets the noise that was tracked), and there is no dither."""
+    whole utterance, the noise tracked is forgotten before each, and there is no dither."""
 
     def __init__(self, grammars: tuple[str, ...]) -> None:
         self._grammars = grammars
@@ -82,7 +82,7 @@ def _decoder(**settings: Any) -> Decoder:
 
 
 def _decoded(decoder: Decoder, pcm: bytes) -> Heard:
-    decoder.start_stream()
+    decoder.reinit_feat()
     decoder.start_utt()
     decoder.process_raw(pcm, full_utt=True)
     decoder.end_utt()
@@ -121,7 +121,9 @@ class SphinxProcess:
         return Heard(*answer)
 
     def _started(self) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen([sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
         weakref.finalize(self, _stop, process)
         assert process.stdin is not None
         _send(process.stdin, self._grammars)

@@ -87,4 +87,5 @@ class Pointwise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.narrow(functional.gelu(self.widen(self.norm(x.mT))))
-        return (self.scale * y).mT
+        scaled: Tensor = self.scale * y
+        return scaled.mT

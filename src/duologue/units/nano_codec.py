@@ -54,7 +54,7 @@ def save(codec: NanoCodec, path: str | Path) -> None:
     """Write sizes and weights (half precision) as safetensors: whole or not at all."""
     from safetensors.torch import save as as_bytes
 
-    parts = {"tokenizer": codec.tokenizer, "decoder": codec.decoder}
+    parts: dict[str, NanoTokenizer | NanoDecoder] = {"tokenizer": codec.tokenizer, "decoder": codec.decoder}
     tensors = {
         f"{name}.{key}": value.half() if value.is_floating_point() else value
         for name, part in parts.items()

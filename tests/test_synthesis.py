@@ -1,0 +1,251 @@
+"""The corpus: the same however it is made, and each recording is what its line says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import need
+
+from duologue.data.manifest import read
+from duologue.engines.asr import Transcript
+from duologue.session import HEARD_HZ, Audio
+from duologue.synthesis import Made, Plan, corpus, dialogue_of, remake, synthesise
+from duologue.synthesis.voice import voices
+
+PLAN = Plan(6, voices=("espeak:en-us", "espeak:en-gb+f3"), assistant=("espeak:en-us+m1", "espeak:cmn"))
+"""Six dialogues."""
+CLEAN = Plan(
+    6, seed=1, voices=PLAN.voices, assistant=PLAN.assistant, snr_db=None, room_share=0, side_talk_share=0,
+    timing="paper_v2", exchanges=(3, 4),
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def little_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    need(shutil.which("espeak-ng") is not None, "espeak-ng")
+    monkeypatch.setattr(corpus, "BLOCK", 2)
+
+
+def files(folder: Path) -> dict[str, str]:
+    """Every file in the folder, hidden ones too, by the hash of its bytes."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def rows(folder: Path, name: str = "manifest.jsonl") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / name).read_text().splitlines()]
+
+
+def stored(folder: Path, row: dict[str, Any]) -> Audio:
+    sound, hz = soundfile.read(folder / row["path"], dtype="float32")
+    assert hz == HEARD_HZ
+    return np.asarray(sound, np.float32)
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Dialogues with silence where nobody speaks."""
+    folder = tmp_path_factory.mktemp("clean")
+    synthesise(folder, CLEAN, quiet=True)
+    return folder
+
+
+# ---------------------------------------------------------------- made the same
+
+
+def test_the_files_do_not_depend_on_who_makes_them(tmp_path: Path) -> None:
+    alone = synthesise(tmp_path / "alone", PLAN, quiet=True)
+    synthesise(tmp_path / "three", PLAN, workers=3, quiet=True)
+    assert files(tmp_path / "alone") == files(tmp_path / "three")
+    assert (alone.recordings, alone.dropped) == (6, 0)
+    assert sorted(files(tmp_path / "alone")) == sorted(
+        ["plan.json", "manifest.jsonl", "dropped.jsonl", *(f"audio/{n:06}.flac" for n in range(6))]
+    )
+
+
+def test_after_a_kill_it_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    plan, cut, whole = Plan(200, voices=PLAN.voices, assistant=PLAN.assistant), tmp_path / "cut", tmp_path / "whole"
+    script = (
+        "from duologue.synthesis import *; from duologue.synthesis import corpus; corpus.BLOCK = 2\n"
+        f"synthesise({str(cut)!r}, {plan!r}, quiet=True)"
+    )
+    running = subprocess.Popen([sys.executable, "-c", script])
+    while len(list((cut / "blocks").glob("*.jsonl"))) < 2:
+        assert running.poll() is None, "it ended before it could be killed"
+        time.sleep(0.01)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    done = {path.name: path.stat().st_mtime_ns for path in (cut / "audio").glob("0000*.flac")}
+    (cut / "audio" / ".000199.flac.half.tmp").write_bytes(b"half")
+    assert not (cut / "manifest.jsonl").exists()
+    assert 4 <= len(done) < 200
+    eight = Plan(8, voices=PLAN.voices, assistant=PLAN.assistant)
+    (cut / "plan.json").unlink()
+    for block in (cut / "blocks").glob("*.jsonl"):
+        if int(block.stem) >= 8:
+            block.unlink()
+    for sound in (cut / "audio").glob("*.flac"):
+        if int(sound.stem) >= 8:
+            sound.unlink()
+    synthesise(cut, eight, quiet=True)
+    synthesise(whole, eight, quiet=True)
+    assert files(cut) == files(whole)
+    untouched = (cut / "audio" / "000000.flac").stat().st_mtime_ns
+    assert untouched == done["000000.flac"], "what was done was done again"
+
+
+def test_what_is_whole_is_not_made_again(clean: Path) -> None:
+    before = files(clean)
+    times = [path.stat().st_mtime_ns for path in sorted((clean / "audio").iterdir())]
+    assert isinstance(synthesise(clean, CLEAN, quiet=True), Made)
+    assert files(clean) == before
+    assert [path.stat().st_mtime_ns for path in sorted((clean / "audio").iterdir())] == times
+
+
+def test_a_folder_holds_one_plan(clean: Path) -> None:
+    with pytest.raises(ValueError, match="holds the recordings of another plan"):
+        synthesise(clean, PLAN, quiet=True)
+
+
+def test_another_seed_says_something_else(clean: Path, tmp_path: Path) -> None:
+    synthesise(tmp_path, Plan(2, kind="utterances", seed=9, voices=PLAN.voices), quiet=True)
+    synthesise(tmp_path / "again", Plan(2, kind="utterances", seed=10, voices=PLAN.voices), quiet=True)
+    nine, ten = ([row["text"] for row in rows(folder)] for folder in (tmp_path, tmp_path / "again"))
+    assert nine != ten
+
+
+# ---------------------------------------------------------------- what the lines say
+
+
+def test_every_recording_can_be_made_again_from_its_line(tmp_path: Path) -> None:
+    synthesise(tmp_path / "d", PLAN, quiet=True)
+    synthesise(tmp_path / "u", Plan(3, kind="utterances", voices=PLAN.voices), quiet=True)
+    synthesise(
+        tmp_path / "a", Plan(3, kind="utterances", says="answers", assistant=PLAN.assistant, voices=PLAN.voices), quiet=True
+    )
+    for folder in (tmp_path / "d", tmp_path / "u", tmp_path / "a"):
+        for row in rows(folder):
+            again = remake(row)
+            assert again.ndim == (2 if folder.name == "d" else 1)
+            np.testing.assert_allclose(again, stored(folder, row), atol=1.01 / 32768)
+
+
+def test_the_manifest_is_one_that_training_reads(clean: Path) -> None:
+    clips = read(clean / "manifest.jsonl", hz=HEARD_HZ)
+    assert len(clips) == 6
+    for clip in clips:
+        assert clip.speaker in (PLAN.voices or ())
+        assert clip.language == "en"
+        assert clip.duration_s == pytest.approx(clip.rest["duration"])
+        assert len(dialogue_of(clip.rest)) >= 6
+
+
+def test_each_channel_sounds_where_the_dialogue_says_and_nowhere_else(clean: Path) -> None:
+    overlapped = 0
+    for row in rows(clean):
+        sound, dialogue = stored(clean, row), dialogue_of(row)
+        for side, speaker in enumerate(("user", "assistant")):
+            said = np.zeros(len(sound), np.bool_)
+            for utterance in dialogue.of("user" if speaker == "user" else "assistant"):
+                start, end = round(utterance.start_s * HEARD_HZ), round(utterance.end_s * HEARD_HZ)
+                said[start:end] = True
+                assert np.abs(sound[start : start + 800, side]).max() > 1e-3, "it starts late"
+                if not utterance.cut:
+                    assert np.abs(sound[end - 800 : end, side]).max() > 1e-3, "it ends early"
+            assert not sound[~said, side].any(), "sound where nobody speaks"
+        overlapped += sum(utterance.cut for utterance in dialogue)
+    assert overlapped, "no barge-in among the dialogues"
+
+
+def test_where_the_assistant_is_cut_the_user_is_speaking(clean: Path) -> None:
+    for row in rows(clean):
+        dialogue = dialogue_of(row)
+        for cut in (u for u in dialogue if u.cut):
+            over = [u for u in dialogue.of("user") if cut.start_s < u.start_s < cut.end_s]
+            assert len(over) == 1
+            assert 0.16 <= cut.end_s - over[0].start_s <= 0.48
+            at = round(over[0].start_s * HEARD_HZ), round(cut.end_s * HEARD_HZ)
+            both = stored(clean, row)[at[0] : at[1]]
+            assert (np.abs(both).max(axis=0) > 1e-3).all()
+
+
+def test_questions_are_asked_in_the_turns_that_the_line_names(clean: Path) -> None:
+    for row in rows(clean):
+        for question in row["questions"]:
+            said = [e["text"] for e in row["scene"]["events"] if e["turn"] == question["turn"]]
+            assert " ".join(said) == question["text"]
+            answer = [e["text"] for e in row["scene"]["events"] if e["turn"] == question["turn"] + 1]
+            assert answer == [question["answer"]]
+
+
+def test_noise_is_as_loud_as_the_line_says(tmp_path: Path) -> None:
+    plan = Plan(4, voices=PLAN.voices, assistant=PLAN.assistant, room_share=0, side_talk_share=0, snr_db=(5, 30))
+    synthesise(tmp_path, plan, quiet=True)
+    for row in rows(tmp_path):
+        scene = row["scene"]
+        quiet = {**scene, "noise": None}
+        speech, whole = remake(row | {"scene": quiet})[:, 0], stored(tmp_path, row)[:, 0]
+        spoken = np.concatenate(
+            [speech[round(u.start_s * HEARD_HZ) : round(u.end_s * HEARD_HZ)] for u in dialogue_of(row).of("user")]
+        )
+        snr_db = 10 * np.log10(np.square(spoken).mean() / np.square(whole - speech).mean())
+        assert snr_db == pytest.approx(scene["noise"]["snr_db"], abs=0.5)
+
+
+def test_a_test_corpus_is_all_in_test_voices_and_a_train_corpus_in_none(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        plan = Plan(12, kind="utterances", split=split, language=None)
+        found = {(row["speaker"], row["language"]) for row in map(spoken, range(12), [plan] * 12)}
+        assert len(found) > 3
+        assert all(speaker in voices(split, language) for speaker, language in found)
+
+
+def spoken(index: int, plan: Plan) -> dict[str, Any]:
+    """The line of one recording as it is before it is spoken: drawn, with a voice that costs nothing."""
+    block = next(b for b in corpus._blocks(plan) if b.first <= index < b.first + len(b.asks))
+    ask = block.asks[index - block.first]
+    rng = np.random.default_rng([plan.seed, index])
+    manner = corpus.casting._manner(plan, ask.language, rng)
+    return {"speaker": manner.voice, "language": ask.language}
+
+
+# ---------------------------------------------------------------- screening
+
+
+class Picky:
+    """A recogniser that hears every other recording rightly, by its length alone."""
+
+    def transcribe(self, audio: Audio) -> Transcript:
+        return Transcript("nothing of the kind")
+
+
+def test_what_is_dropped_is_named_and_not_written(tmp_path: Path) -> None:
+    plan = Plan(3, kind="utterances", voices=PLAN.voices)
+    made = synthesise(tmp_path, plan, asr=partial(Picky), quiet=True)
+    assert (made.recordings, made.dropped, made.hours) == (0, 3, 0)
+    assert not list((tmp_path / "audio").iterdir())
+    for row in rows(tmp_path, "dropped.jsonl"):
+        assert "was heard as 'nothing of the kind'" in row["dropped"]
+        assert row["scene"]["events"]
+
+
+def test_text_rules_drop_before_anything_is_spoken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus.screen, "MOST_WORDS", 0)
+    made = synthesise(tmp_path, Plan(2, kind="utterances", voices=PLAN.voices), quiet=True)
+    assert made.dropped == 2
+    assert all("scene" not in row for row in rows(tmp_path, "dropped.jsonl"))
