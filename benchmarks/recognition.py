@@ -58,9 +58,7 @@ class Heard:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="*", default=SETS, help=f"of {', '.join(SETS)}; all of them by default")
     parser.add_argument("--limit", type=int, default=None, help="items of each set")
     parser.add_argument("--json", action="store_true")
@@ -142,7 +140,8 @@ def digit_strings(number: int = 200) -> Iterator[Item]:
 
 
 def desk_questions(number: int = 240) -> Iterator[Item]:
-    random, voices, noises = Random(0), [*map(Flite, FLITE), *map(Espeak, ESPEAK)], rows("noise")
+    random, noises = Random(0), rows("noise")
+    voices: list[TTS] = [*map(Flite, FLITE), *map(Espeak, ESPEAK)]
     for count, question in enumerate(islice(questions(0, "test", "en"), number)):
         speech = spoken(voices[count % len(voices)], question.text)
         noise = loaded(random.choice(noises))
@@ -159,7 +158,7 @@ def mixed(speech: Audio, noise: Audio, snr_db: float, random: Random) -> Audio:
     start = random.randrange(len(noise))
     under = np.resize(np.roll(noise, -start), len(speech))
     gain = np.sqrt(np.mean(speech**2) / max(float(np.mean(under**2)), 1e-10)) * 10 ** (-snr_db / 20)
-    return np.clip(speech + gain * under, -1, 1).astype(np.float32)
+    return np.asarray(np.clip(speech + gain * under, -1, 1), np.float32)
 
 
 def silence(seconds: float) -> Audio:

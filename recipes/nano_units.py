@@ -27,8 +27,8 @@ from nano_units_speech import ASSISTANT, Speech, prepare
 SHAPE_WEIGHT = 0.5
 BATCH_S = 20.0
 PIECES, PIECE_UNITS = 4, 36
-TOKENIZER = Plan("tokenizer", steps=4000, learning_rate=1.5e-3)
-DECODER = Plan("decoder", steps=1500, learning_rate=1e-3)
+TOKENIZER = Plan("tokenizer", steps=2800, learning_rate=1.5e-3)
+DECODER = Plan("decoder", steps=2400, learning_rate=1e-3)
 WINDOWS_SAMPLES = (256, 640, 1536)
 """Of the spectra in which made and wanted sound are compared."""
 
@@ -45,19 +45,13 @@ def main() -> None:
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--folder", type=Path, default=Path("runs/nano_units"), help="where everything is kept"
-    )
-    parser.add_argument(
-        "--recordings", type=Path, default=Path("../shared/data"), help="recordings of people"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("runs/nano_units"), help="where everything is kept")
+    parser.add_argument("--recordings", type=Path, default=Path("../shared/data"), help="recordings of people")
     parser.add_argument("--share", type=float, default=1.0, help="share of the speech to make")
     parser.add_argument("--tokenizer-steps", type=int, default=TOKENIZER.steps)
     parser.add_argument("--decoder-steps", type=int, default=DECODER.steps)
-    parser.add_argument("--clips", type=int, default=60, help="questions to ask at the end, of each voice")
+    parser.add_argument("--clips", type=int, default=30, help="questions to ask at the end, of each voice")
     return parser.parse_args()
 
 
@@ -107,9 +101,7 @@ def ctc(letters: Tensor, batch: Heard) -> Tensor:
 def trained_decoder(speech: Speech, tokenizer: NanoTokenizer, folder: Path, steps: int) -> NanoDecoder:
     torch.manual_seed(DECODER.seed)
     model = NanoDecoder(DecoderConfig(tokenizer.config.levels), tokenizer.silence)
-    pieces = Pieces(
-        speech, speech.numbers("train", ASSISTANT), tokenizer, PIECES, PIECE_UNITS, model.ahead_units
-    )
+    pieces = Pieces(speech, speech.numbers("train", ASSISTANT), tokenizer, PIECES, PIECE_UNITS, model.ahead_units)
     learn(replace(DECODER, steps=steps), model, lambda step: decoder_losses(model, pieces, step), folder)
     return model
 

@@ -47,17 +47,13 @@ def noises(recordings: Path) -> list[Audio]:
     """Noises that people recorded, where they are at hand."""
     manifest = recordings / "manifest.jsonl"
     rows = [json.loads(line) for line in manifest.read_text().splitlines()] if manifest.exists() else []
-    return [
-        read(recordings / row["path"], HZ) for row in rows if row["kind"] == "noise" and row["channels"] == 1
-    ]
+    return [read(recordings / row["path"], HZ) for row in rows if row["kind"] == "noise" and row["channels"] == 1]
 
 
 class Drawn:
     """Batches of about `batch_s` seconds of the clips `numbers`."""
 
-    def __init__(
-        self, speech: Speech, numbers: list[int], noise: list[Audio], batch_s: float, seed: int
-    ) -> None:
+    def __init__(self, speech: Speech, numbers: list[int], noise: list[Audio], batch_s: float, seed: int) -> None:
         self._speech, self._noise, self._batch_s, self._seed = speech, noise, batch_s, seed
         usable = [n for n in numbers if _fits(speech, n)]
         self._numbers = sorted(usable, key=lambda n: speech.clips[n][0].samples)

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from duologue.sound.wav import whole_file
+from duologue.whole import whole_file
 
 Losses = dict[str, Tensor]
 
@@ -34,9 +34,7 @@ class Plan:
 def learn(plan: Plan, model: nn.Module, losses: Callable[[int], Losses], folder: Path) -> None:
     """Train `model` in place, from where `folder` left it. `losses` gives those of step n."""
     kept, began = folder / f"{plan.name}.pt", time.monotonic()
-    optimizer = torch.optim.AdamW(
-        model.parameters(), plan.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
-    )
+    optimizer = torch.optim.AdamW(model.parameters(), plan.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     step, spent_s = _go_on(kept, model, optimizer)
     model.train()
     while step < plan.steps:
@@ -60,9 +58,7 @@ def _update(
     torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
     norm = float(nn.utils.clip_grad_norm_(model.parameters(), plan.clip_norm))
     if not math.isfinite(norm):
-        raise ArithmeticError(
-            f"{plan.name}, step {step}: the gradient is no finite number; take a lower learning rate"
-        )
+        raise ArithmeticError(f"{plan.name}, step {step}: the gradient is no finite number; take a lower learning rate")
     optimizer.step()
     return {**{name: float(loss.detach()) for name, loss in losses.items()}, "gradient_norm": norm}
 

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from duologue.desk import questions
 from duologue.engines.tts import TTS, Espeak, Flite, resampled
-from duologue.sound.wav import Audio, read, whole_file
+from duologue.sound.wav import Audio, read
+from duologue.whole import whole_file
 
 HZ = 16_000
 ASSISTANT = "flite:slt"
@@ -41,6 +42,8 @@ _TEST_PEOPLE = ("fsdd-george", "fsdd-nicolas")
 _PEOPLE = ("fsdd", "barista", "speechocean762", "ljspeech")
 
 Split = Literal["train", "test"]
+Said = tuple[str, str, Split, Audio]
+"""Text, voice, split and sound of an utterance."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,15 @@ def prepare(folder: Path, recordings: Path, share: float = 1.0) -> Speech:
     the made voices are used. `share` of the clips is made of each voice."""
     folder.mkdir(parents=True, exist_ok=True)
     makers = {**_voices(share), **_people(recordings)}
-    for name, make in makers.items():
-        if not (folder / f"{name}.jsonl").exists():
-            print(f"speech: making {name}", flush=True)
-            _keep(folder / name, make())
-    return Speech(tuple(pair for name in makers for pair in _kept(folder / name)))
+    return Speech(tuple(pair for name, make in makers.items() for pair in found(folder / name, make)))
+
+
+def found(path: Path, make: Callable[[], Iterable[Said]]) -> Iterator[tuple[Clip, NDArray[np.int16]]]:
+    """The clips of one source, made if they are not there yet."""
+    if not path.with_name(f"{path.name}.jsonl").exists():
+        print(f"speech: making {path.name}", flush=True)
+        _keep(path, make())
+    yield from _kept(path)
 
 
 def plain(text: str) -> str:
@@ -87,8 +94,6 @@ def plain(text: str) -> str:
 
 
 # ---------------------------------------------------------------- kept on the disk
-
-Said = tuple[str, str, Split, Audio]
 
 
 def _keep(path: Path, said: Iterable[Said]) -> None:
@@ -180,9 +185,7 @@ def _digit_strings(recordings: Path, rows: list[dict[str, Any]]) -> Iterator[Sai
             taken, mine = mine[: (length := random.choice((1, 3, 4, 5, 6)))], mine[length:]
             gaps = [np.zeros(round(random.uniform(0.03, 0.25) * HZ), np.float32) for _ in taken]
             sounds = [
-                part
-                for row, gap in zip(taken, gaps, strict=True)
-                for part in (read(recordings / row["path"], HZ), gap)
+                part for row, gap in zip(taken, gaps, strict=True) for part in (read(recordings / row["path"], HZ), gap)
             ]
             yield (
                 " ".join(plain(row["text"]) for row in taken),

@@ -88,7 +88,7 @@ class House:
         return self.systems[-1]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def house() -> Iterator[House]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -121,9 +121,10 @@ def silence(duration_s: float) -> Audio:
 
 @pytest.fixture(scope="session")
 def spoken() -> Audio:
-    """A question, spoken by the best synthetic voice of this machine: [N] for the microphone."""
+    """A question after a moment of silence, spoken by this machine's best voice: [N] for the microphone."""
     voice = EmbeddedVoice()
-    sound = np.concatenate(list(voice.speak("What is twelve plus seven?")))
+    moment = np.zeros(voice.hz // 5, np.float32)
+    sound = np.concatenate([moment, *voice.speak("What is twelve plus seven?")])
     return np.asarray(soxr.resample(sound, voice.hz, MIC_HZ) * 0.8, np.float32)
 
 
@@ -132,7 +133,7 @@ def spoken() -> Audio:
 Open = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
     need(any(map(shutil.which, BROWSERS)), f"a browser ({' or '.join(BROWSERS)})")
     with sync_playwright() as running:
@@ -178,7 +179,7 @@ def browse(playwright: Playwright, house: House, tmp_path: Path) -> Iterator[Ope
     assert complaints == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def workshop(playwright: Playwright, house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """One page, shared by the tests of single modules."""
     with launch(playwright, tmp_path_factory.mktemp("workshop"), silence(1)) as context:

@@ -8,10 +8,11 @@ from pathlib import Path
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "duologue"
 
 DOWNHILL = (
-    ("dialogue",),
+    ("dialogue", "whole"),
     ("sound", "desk", "layout"),
     ("session",),
     ("model", "streaming"),
+    ("units",),
     ("engines",),
     ("floor",),
     ("turns",),

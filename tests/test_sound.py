@@ -18,6 +18,7 @@ from duologue.sound.frames import Framer
 from duologue.sound.mel import KaldiFbank
 from duologue.sound.vad import EnergyVad, SileroVad, Vad, silero
 from duologue.sound.wav import Audio, Resampler, SoundError
+from duologue.whole import whole_file
 
 
 def noise(samples: int, seed: int = 0, level: float = 0.1) -> Audio:
@@ -125,7 +126,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        wav.whole_file(path, disk_full)
+        whole_file(path, disk_full)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 

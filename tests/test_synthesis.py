@@ -5,27 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-from conftest import need
 
+from conftest import need
 from duologue.data.manifest import read
+from duologue.desk.questions import Split
+from duologue.desk.rules import LANGUAGES
 from duologue.engines.asr import Transcript
 from duologue.session import HEARD_HZ, Audio
-from duologue.synthesis import Made, Plan, corpus, dialogue_of, remake, synthesise
+from duologue.synthesis import Made, Plan, corpus, dialogue_of, remake, screen, synthesise
 from duologue.synthesis.voice import voices
 
 PLAN = Plan(6, voices=("espeak:en-us", "espeak:en-gb+f3"), assistant=("espeak:en-us+m1", "espeak:cmn"))
 """Six dialogues."""
+MANY = replace(PLAN, count=24, kind="utterances")
 CLEAN = Plan(
     6, seed=1, voices=PLAN.voices, assistant=PLAN.assistant, snr_db=None, room_share=0, side_talk_share=0,
     timing="paper_v2", exchanges=(3, 4),
@@ -70,43 +72,34 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_files_do_not_depend_on_who_makes_them(tmp_path: Path) -> None:
     alone = synthesise(tmp_path / "alone", PLAN, quiet=True)
-    synthesise(tmp_path / "three", PLAN, workers=3, quiet=True)
-    assert files(tmp_path / "alone") == files(tmp_path / "three")
+    synthesise(tmp_path / "two", PLAN, workers=2, quiet=True)
+    assert files(tmp_path / "alone") == files(tmp_path / "two")
     assert (alone.recordings, alone.dropped) == (6, 0)
     assert sorted(files(tmp_path / "alone")) == sorted(
         ["plan.json", "manifest.jsonl", "dropped.jsonl", *(f"audio/{n:06}.flac" for n in range(6))]
     )
 
 
-def test_after_a_kill_it_goes_on_to_the_same_end(tmp_path: Path) -> None:
-    plan, cut, whole = Plan(200, voices=PLAN.voices, assistant=PLAN.assistant), tmp_path / "cut", tmp_path / "whole"
+def test_after_a_kill_it_goes_on_to_the_same_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus, "BLOCK", 1)
+    cut, whole = tmp_path / "cut", tmp_path / "whole"
     script = (
-        "from duologue.synthesis import *; from duologue.synthesis import corpus; corpus.BLOCK = 2\n"
-        f"synthesise({str(cut)!r}, {plan!r}, quiet=True)"
+        "from duologue.synthesis import Plan, corpus; corpus.BLOCK = 1\n"
+        f"corpus.synthesise({str(cut)!r}, {MANY!r}, quiet=True)"
     )
     running = subprocess.Popen([sys.executable, "-c", script])
     while len(list((cut / "blocks").glob("*.jsonl"))) < 2:
         assert running.poll() is None, "it ended before it could be killed"
         time.sleep(0.01)
-    running.send_signal(signal.SIGKILL)
+    running.kill()
     running.wait()
-    done = {path.name: path.stat().st_mtime_ns for path in (cut / "audio").glob("0000*.flac")}
-    (cut / "audio" / ".000199.flac.half.tmp").write_bytes(b"half")
     assert not (cut / "manifest.jsonl").exists()
-    assert 4 <= len(done) < 200
-    eight = Plan(8, voices=PLAN.voices, assistant=PLAN.assistant)
-    (cut / "plan.json").unlink()
-    for block in (cut / "blocks").glob("*.jsonl"):
-        if int(block.stem) >= 8:
-            block.unlink()
-    for sound in (cut / "audio").glob("*.flac"):
-        if int(sound.stem) >= 8:
-            sound.unlink()
-    synthesise(cut, eight, quiet=True)
-    synthesise(whole, eight, quiet=True)
+    (cut / "audio" / ".000011.flac.half.tmp").write_bytes(b"half")
+    first_made_ns = (cut / "audio" / "000000.flac").stat().st_mtime_ns
+    synthesise(cut, MANY, quiet=True)
+    synthesise(whole, MANY, quiet=True)
     assert files(cut) == files(whole)
-    untouched = (cut / "audio" / "000000.flac").stat().st_mtime_ns
-    assert untouched == done["000000.flac"], "what was done was done again"
+    assert (cut / "audio" / "000000.flac").stat().st_mtime_ns == first_made_ns, "what was done was done again"
 
 
 def test_what_is_whole_is_not_made_again(clean: Path) -> None:
@@ -122,6 +115,29 @@ def test_a_folder_holds_one_plan(clean: Path) -> None:
         synthesise(clean, PLAN, quiet=True)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"count": 0}, "at least one recording, not 0"),
+        ({"exchanges": (3, 2)}, "least before most"),
+        ({"topics": ("sums", "cooking")}, "unknown topic 'cooking'"),
+        ({"timing": "slow"}, "timing 'slow' is unknown; choose one of paper, paper_v2, human"),
+        ({"kind": "songs"}, "kind 'songs' is unknown; choose one of dialogues, utterances"),
+        ({"language": "fr"}, "language 'fr' is unknown; choose one of None, en, zh"),
+    ],
+)
+def test_a_plan_that_cannot_be_made_is_refused(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        replace(PLAN, **wrong)
+
+
+def test_a_folder_without_noises_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "noises").mkdir()
+    with pytest.raises(FileNotFoundError, match="no such manifest"):
+        synthesise(tmp_path / "made", replace(PLAN, noises=str(tmp_path / "noises")), quiet=True)
+    assert not (tmp_path / "made").exists()
+
+
 def test_another_seed_says_something_else(clean: Path, tmp_path: Path) -> None:
     synthesise(tmp_path, Plan(2, kind="utterances", seed=9, voices=PLAN.voices), quiet=True)
     synthesise(tmp_path / "again", Plan(2, kind="utterances", seed=10, voices=PLAN.voices), quiet=True)
@@ -134,9 +150,11 @@ def test_another_seed_says_something_else(clean: Path, tmp_path: Path) -> None:
 
 def test_every_recording_can_be_made_again_from_its_line(tmp_path: Path) -> None:
     synthesise(tmp_path / "d", PLAN, quiet=True)
-    synthesise(tmp_path / "u", Plan(3, kind="utterances", voices=PLAN.voices), quiet=True)
+    synthesise(tmp_path / "u", replace(MANY, count=3), quiet=True)
     synthesise(
-        tmp_path / "a", Plan(3, kind="utterances", says="answers", assistant=PLAN.assistant, voices=PLAN.voices), quiet=True
+        tmp_path / "a",
+        Plan(3, kind="utterances", says="answers", assistant=PLAN.assistant, voices=PLAN.voices),
+        quiet=True,
     )
     for folder in (tmp_path / "d", tmp_path / "u", tmp_path / "a"):
         for row in rows(folder):
@@ -184,7 +202,12 @@ def test_where_the_assistant_is_cut_the_user_is_speaking(clean: Path) -> None:
             assert (np.abs(both).max(axis=0) > 1e-3).all()
 
 
-def test_questions_are_asked_in_the_turns_that_the_line_names(clean: Path) -> None:
+def test_questions_are_asked_in_the_turns_that_the_line_names(clean: Path, tmp_path: Path) -> None:
+    synthesise(tmp_path, replace(MANY, count=12, topics=("follow-ups",)), quiet=True)
+    for row in rows(tmp_path):
+        (question,) = row["questions"]
+        assert row["scene"]["events"][0]["turn"] == question["turn"] >= 2
+        assert row["text"] == question["text"]
     for row in rows(clean):
         for question in row["questions"]:
             said = [e["text"] for e in row["scene"]["events"] if e["turn"] == question["turn"]]
@@ -207,36 +230,29 @@ def test_noise_is_as_loud_as_the_line_says(tmp_path: Path) -> None:
         assert snr_db == pytest.approx(scene["noise"]["snr_db"], abs=0.5)
 
 
-def test_a_test_corpus_is_all_in_test_voices_and_a_train_corpus_in_none(tmp_path: Path) -> None:
-    for split in ("train", "test"):
-        plan = Plan(12, kind="utterances", split=split, language=None)
-        found = {(row["speaker"], row["language"]) for row in map(spoken, range(12), [plan] * 12)}
-        assert len(found) > 3
-        assert all(speaker in voices(split, language) for speaker, language in found)
-
-
-def spoken(index: int, plan: Plan) -> dict[str, Any]:
-    """The line of one recording as it is before it is spoken: drawn, with a voice that costs nothing."""
-    block = next(b for b in corpus._blocks(plan) if b.first <= index < b.first + len(b.asks))
-    ask = block.asks[index - block.first]
-    rng = np.random.default_rng([plan.seed, index])
-    manner = corpus.casting._manner(plan, ask.language, rng)
-    return {"speaker": manner.voice, "language": ask.language}
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_corpus_is_in_the_voices_of_its_split(tmp_path: Path, split: Split) -> None:
+    need(shutil.which("flite") is not None, "flite")
+    synthesise(tmp_path, Plan(16, kind="utterances", split=split, language=None), quiet=True)
+    found = {(row["language"], row["scene"]["manners"]["user"]["voice"]) for row in rows(tmp_path)}
+    assert len(found) >= 4
+    assert {language for language, _ in found} == set(LANGUAGES)
+    assert all(voice in voices(split, language) for language, voice in found)
 
 
 # ---------------------------------------------------------------- screening
 
 
-class Picky:
-    """A recogniser that hears every other recording rightly, by its length alone."""
+class Deaf:
+    """A recogniser that follows nobody."""
 
     def transcribe(self, audio: Audio) -> Transcript:
         return Transcript("nothing of the kind")
 
 
-def test_what_is_dropped_is_named_and_not_written(tmp_path: Path) -> None:
-    plan = Plan(3, kind="utterances", voices=PLAN.voices)
-    made = synthesise(tmp_path, plan, asr=partial(Picky), quiet=True)
+def test_what_is_dropped_is_named_and_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus, "recogniser", lambda name: Deaf())
+    made = synthesise(tmp_path, replace(MANY, count=3, asr="deaf"), quiet=True)
     assert (made.recordings, made.dropped, made.hours) == (0, 3, 0)
     assert not list((tmp_path / "audio").iterdir())
     for row in rows(tmp_path, "dropped.jsonl"):
@@ -245,7 +261,7 @@ def test_what_is_dropped_is_named_and_not_written(tmp_path: Path) -> None:
 
 
 def test_text_rules_drop_before_anything_is_spoken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpus.screen, "MOST_WORDS", 0)
+    monkeypatch.setattr(screen, "MOST_WORDS", 0)
     made = synthesise(tmp_path, Plan(2, kind="utterances", voices=PLAN.voices), quiet=True)
     assert made.dropped == 2
     assert all("scene" not in row for row in rows(tmp_path, "dropped.jsonl"))

@@ -9,11 +9,11 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from conftest import need
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from conftest import need
 from duologue.desk.questions import Split
 from duologue.desk.rules import LANGUAGES
 from duologue.engines.asr import Transcript
@@ -31,9 +31,9 @@ from duologue.synthesis.mix import (
     track,
     with_noise,
 )
+from duologue.synthesis.placing import Event
 from duologue.synthesis.plan import Plan
 from duologue.synthesis.scene import Scene
-from duologue.synthesis.timing import Event
 from duologue.synthesis.voice import FRAME_SAMPLES, VOICES, Manner, speak, trimmed, voices
 
 
@@ -66,6 +66,8 @@ def test_a_test_voice_cannot_be_named_for_training(name: str) -> None:
         Plan(1, voices=(name,), language=None)
     with pytest.raises(ValueError, match="is for train only"):
         Plan(1, split="test", voices=("espeak:en-us",))
+    with pytest.raises(ValueError, match="is for test only"):
+        Plan(1, split="test", language=None, assistant=(name, "espeak:cmn"))
 
 
 @pytest.mark.parametrize("name", ["espeak:xx", "awb", "flite:awb_time", ""])
@@ -147,7 +149,6 @@ def test_what_would_clip_is_made_softer_as_a_whole(gain_db: float) -> None:
 # ---------------------------------------------------------------- noise
 
 
-@settings(deadline=None)
 @given(st.floats(-10, 40), st.floats(0, 2), st.integers(0, 2**31), st.integers(500, 12_000))
 def test_the_ratio_is_as_asked(snr_db: float, colour: float, seed: int, speech_samples: int) -> None:
     active = np.zeros(16_000, np.bool_)
@@ -167,7 +168,7 @@ def test_colours_fall_as_they_should() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Twenty noises of a second; all but the last tenth of each is silent."""
+    """59 noises of a second and a recording of speech; all but the last tenth of each is silent."""
     rows = []
     for n in range(60):
         sound = np.zeros(16_000, np.float32)

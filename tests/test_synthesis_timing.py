@@ -8,7 +8,7 @@ from itertools import islice, pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from duologue.dialogue import Dialogue, Speaker, Utterance
@@ -17,8 +17,9 @@ from duologue.evaluate.distribution import wasserstein_1
 from duologue.evaluate.timing import Tracks
 from duologue.evaluate.turn_statistics import as_people_counted
 from duologue.synthesis.human_timing import BODY_S, HUMAN
+from duologue.synthesis.placing import APART_MS, LEAD_MS, Event, place
 from duologue.synthesis.script import Script, clauses, joint, scripts
-from duologue.synthesis.timing import APART_MS, GIVES_WAY_MS, LEAD_MS, TIMINGS, Event, place
+from duologue.synthesis.timing import GIVES_WAY_MS, TIMINGS
 
 Placed = tuple[Event, ...]
 
@@ -68,7 +69,6 @@ def distance_s(values: list[float], kind: str) -> float:
 
 
 @pytest.mark.parametrize("manner", TIMINGS)
-@settings(deadline=None)
 @given(seed=st.integers(0, 2**32), number=st.integers(0, 199), slowness=st.floats(0.2, 3))
 def test_nobody_talks_over_oneself_and_nothing_is_lost(manner: str, seed: int, number: int, slowness: float) -> None:
     script = some_scripts()[number]
@@ -98,7 +98,6 @@ def test_the_same_seed_places_the_same(manner: str) -> None:
     assert first == again != other
 
 
-@settings(deadline=None)
 @given(st.integers(0, 199))
 def test_clauses_joined_are_the_text(number: int) -> None:
     script = some_scripts()[number]

@@ -57,6 +57,12 @@ def test_no_voice_at_all_is_said_with_a_remedy(monkeypatch: pytest.MonkeyPatch) 
         EmbeddedVoice()
 
 
+def test_a_voice_of_another_rate_speaks_at_the_same_pace() -> None:
+    need(shutil.which("flite") is not None, "flite")
+    half, full = (len(said(Flite(voice), "Twelve plus seven is nineteen.")) for voice in ("kal", "kal16"))
+    assert 0.8 < half / full < 1.25
+
+
 def test_an_unknown_voice_is_refused() -> None:
     need(shutil.which("espeak-ng") is not None, "espeak-ng")
     with pytest.raises(EngineError, match="espeak-ng failed"):

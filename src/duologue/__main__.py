@@ -130,11 +130,12 @@ def _answer_recording(session: TurnSession, options: argparse.Namespace) -> int:
     from duologue.session import HEARD_HZ
     from duologue.sound import wav
     from duologue.talk import converse
+    from duologue.whole import whole_file
 
     conversation = converse(session, wav.read(options.heard, HEARD_HZ))
     as_json = json.dumps(conversation.to_json(), ensure_ascii=False, indent=1)
     wav.write(options.said, conversation.sound, conversation.hz)
-    wav.whole_file(options.said.with_suffix(".json"), lambda file: file.write(as_json.encode()))
+    whole_file(options.said.with_suffix(".json"), lambda file: file.write(as_json.encode()))
     timeline.draw(conversation, options.said.with_suffix(".png"))
     if options.json:
         print(as_json)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -40,9 +41,7 @@ def checked(audio: Audio) -> Audio:
     """`audio` as float32 in [-1, 1]. Raises EngineError where it is not mono sound."""
     sound = np.asarray(audio, dtype=np.float32)
     if sound.ndim != 1:
-        raise EngineError(
-            f"a recogniser hears mono sound [N], this has the shape {sound.shape}; mix it down first"
-        )
+        raise EngineError(f"a recogniser hears mono sound [N], this has the shape {sound.shape}; mix it down first")
     if not np.isfinite(sound).all():
         raise EngineError("the sound holds samples that are not finite; nothing can be recognised in it")
     return np.clip(sound, -1.0, 1.0)
@@ -84,11 +83,8 @@ class Whisper:
 
         model, processor = _whisper(self.path_or_hub_id)
         features = processor.feature_extractor(checked(audio), sampling_rate=HEARD_HZ, return_tensors="pt")
-        asked = (
-            {"language": self.language, "task": "transcribe"}
-            if model.generation_config.is_multilingual
-            else {}
-        )
+        many = getattr(model.generation_config, "is_multilingual", False)
+        asked = {"language": self.language, "task": "transcribe"} if many else {}
         with torch.inference_mode():
             tokens = model.generate(features.input_features, do_sample=False, num_beams=1, **asked)
         return Transcript(processor.batch_decode(tokens, skip_special_tokens=True)[0].strip(), self.language)
@@ -118,6 +114,7 @@ class OpenAITranscriber:
 
         self.model, self.language = model, language
         self._client = OpenAI(base_url=base_url, api_key=api_key or os.environ.get("OPENAI_API_KEY", "none"))
+        weakref.finalize(self, self._client.close)
 
     def transcribe(self, audio: Audio) -> Transcript:
         from openai import OpenAIError
@@ -127,9 +124,7 @@ class OpenAITranscriber:
                 model=self.model, file=("speech.wav", _wav(checked(audio))), language=self.language
             )
         except OpenAIError as error:
-            raise EngineError(
-                f"the transcription endpoint {self._client.base_url} failed: {error}"
-            ) from error
+            raise EngineError(f"the transcription endpoint {self._client.base_url} failed: {error}") from error
         return Transcript(answer.text.strip(), self.language)
 
 

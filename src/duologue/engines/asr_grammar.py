@@ -1,7 +1,8 @@
-"""A grammar as an n-gram: what pocketsphinx hears with a grammar's words and freedom, at a recogniser's speed.
+"""A grammar as a bigram: what pocketsphinx hears with a grammar's strictness, at a recogniser's speed.
 
-Sentences are drawn from the JSGF grammars and counted into a trigram. Each word carries the number of its grammar
-(`two~3`), so that a path which began in one topic ends in it: a trigram alone would stray from an order into a sum.
+The binding's own grammar search is slow, and less accurate than its n-gram search. So each arc of the grammar's
+minimal automaton becomes a word of its own, named after where it leads (`two~17`): what may follow such a word is known
+exactly, and a bigram says it. Little probability is left for what no grammar foresees.
 """
 
 from __future__ import annotations
@@ -9,88 +10,66 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from io import StringIO
+from math import log10
 from pathlib import Path
-from random import Random
 
 from duologue.engines import EngineError
 
-SENTENCES = 800
-"""Drawn from each grammar."""
-MAX_WORDS = 40
-DISCOUNT = 0.1
-"""Share of the probability that is left for what was not drawn."""
+BACK_OFF = 1e-4
+"""Probability that is left for what the grammar does not foresee."""
 
-_TOPIC_MARK = re.compile(r"~\d+")
+_PLACE = re.compile(r"~\d+")
 _HEADER = re.compile(r"grammar\s+(?P<name>[\w.]+)\s*;.*?public\s*<(?P<rule>[\w.]+)>", re.DOTALL)
 
-Arc = tuple[int, str, float]
-"""The state that it leads to, what is said on the way ("" for nothing), how likely it is."""
+State = tuple[int, int]
+"""(number of the grammar, state of its automaton)."""
+Arc = tuple[str, State, float]
+"""What is said, where it leads, how likely it is. "" ends the sentence."""
+Arcs = Mapping[State, list[Arc]]
 
 
-def trigram(grammars: Sequence[str]) -> tuple[str, str]:
-    """(language model as ARPA text, pronouncing dictionary). The same for the same grammars.
+def bigram(grammars: Sequence[str]) -> tuple[str, str]:
+    """(language model as ARPA text, pronouncing dictionary), the grammars being equally likely.
 
-    Raises EngineError for a grammar that is no JSGF, and for words without a pronunciation.
+    Raises EngineError for a grammar that is no JSGF, that says nothing, or whose words have no pronunciation.
     """
-    from pocketsphinx.lm import ArpaBoLM
-
-    said = [
-        _marked(sentence, topic) for topic, grammar in enumerate(grammars) for sentence in _drawn(grammar)
-    ]
-    model = ArpaBoLM(text="\n".join(said), add_start=True, discount_mass=DISCOUNT)
-    model.compute()
-    arpa = StringIO()
-    model.write(arpa)
-    return arpa.getvalue(), _dictionary(sorted({word for sentence in said for word in sentence.split()}))
+    arcs: dict[State, list[Arc]] = {}
+    starts = [_add(arcs, number, grammar) for number, grammar in enumerate(grammars)]
+    followers = _followers(arcs, _merged(arcs, starts), starts)
+    words = sorted({word for pair in followers for word in pair if word not in ("<s>", "</s>")})
+    return _arpa(words, followers), _dictionary(words)
 
 
 def unmarked(text: str) -> str:
-    """The words without the numbers of their grammars."""
-    return _TOPIC_MARK.sub("", text)
+    """The words without their places in the grammar."""
+    return _PLACE.sub("", text)
 
 
-def _marked(sentence: Sequence[str], topic: int) -> str:
-    return " ".join(f"{word}~{topic}" for word in sentence)
+# ---------------------------------------------------------------- the automaton
 
 
-# ---------------------------------------------------------------- drawing sentences
-
-
-def _drawn(grammar: str) -> Iterator[list[str]]:
-    arcs, start, end = _automaton(grammar)
-    random = Random(0)
-    for _ in range(SENTENCES):
-        state, sentence = start, list[str]()
-        while state != end and len(sentence) < MAX_WORDS:
-            state, word, _ = random.choices(arcs[state], [weight for *_, weight in arcs[state]])[0]
-            sentence += [word] if word else []
-        if state == end and sentence:
-            yield sentence
-
-
-def _automaton(grammar: str) -> tuple[dict[int, list[Arc]], int, int]:
-    """(arcs, first state, last state) of the grammar's public rule. Silent arcs only lead to the last state."""
+def _add(arcs: dict[State, list[Arc]], number: int, grammar: str) -> State:
+    """Adds the grammar's automaton to `arcs` and gives its first state. All arcs speak, but those to the end."""
     lines = [line.split() for line in _compiled(grammar).splitlines()]
-    end_of = {line[0]: int(line[1]) for line in lines if line and line[0].endswith("_STATE")}
-    start, end = end_of["START_STATE"], end_of["FINAL_STATE"]
-    spoken, silent = defaultdict[int, list[Arc]](list), defaultdict[int, list[Arc]](list)
-    for _, come_from, to, weight, *word in (line for line in lines if line and line[0] == "TRANSITION"):
-        (spoken if word else silent)[int(come_from)].append((int(to), "".join(word), float(weight)))
-    arcs_of: dict[int, list[Arc]] = {}
+    ends = {line[0]: (number, int(line[1])) for line in lines if line and line[0].endswith("_STATE")}
+    spoken, silent = defaultdict[State, list[Arc]](list), defaultdict[State, list[Arc]](list)
+    for _, origin, target, weight, *word in (line for line in lines if line and line[0] == "TRANSITION"):
+        arc = ("".join(word), (number, int(target)), float(weight))
+        (spoken if word else silent)[number, int(origin)].append(arc)
     for state in {*spoken, *silent}:
-        spoken_later = [
-            (to, word, w * v) for via, _, w in silent[state] for to, word, v in spoken.get(via, ())
-        ]
-        ends = [arc for arc in silent[state] if arc[0] == end]
-        arcs_of[state] = [*spoken.get(state, ()), *spoken_later, *ends]
-    return arcs_of, start, end
+        later = [(word, to, p * q) for _, via, p in silent[state] for word, to, q in spoken.get(via, ())]
+        stops = [arc for arc in silent[state] if arc[1] == ends["FINAL_STATE"]]
+        arcs[state] = [*spoken.get(state, ()), *later, *stops]
+    if not arcs.get(ends["START_STATE"]):
+        raise EngineError(f"nothing can be said by the grammar {grammar[:60]!r}; is a rule missing?")
+    arcs[ends["FINAL_STATE"]] = [*arcs.get(ends["FINAL_STATE"], ()), ("", ends["FINAL_STATE"], 1.0)]
+    return ends["START_STATE"]
 
 
 def _compiled(grammar: str) -> str:
-    """The grammar in the format of Sphinx's automata."""
+    """The grammar in the format of Sphinx's automata, in which silent arcs are already closed over each other."""
     from pocketsphinx import Jsgf, LogMath
 
     header = _HEADER.search(grammar)
@@ -101,20 +80,73 @@ def _compiled(grammar: str) -> str:
         source.write_text(grammar, encoding="utf-8")
         try:
             rules = Jsgf(str(source))
-            rules.build_fsg(rules.get_rule(f"{header['name']}.{header['rule']}"), LogMath(), 1.0).writefile(
-                str(target)
-            )
+            rule = rules.get_rule(f"{header['name']}.{header['rule']}")
+            rules.build_fsg(rule, LogMath(), 1.0).writefile(str(target))
         except (ValueError, RuntimeError) as error:
-            raise EngineError(
-                f"the grammar {header['name']!r} is no JSGF that can be used: {error}"
-            ) from error
+            raise EngineError(f"the grammar {header['name']!r} is no JSGF that can be used: {error}") from error
         return target.read_text(encoding="utf-8")
 
 
-# ---------------------------------------------------------------- pronunciations
+def _merged(arcs: Arcs, starts: Iterable[State]) -> dict[State, int]:
+    """A number for each state that can be reached; those after which the same may be said share it (Moore 1956)."""
+    states = _reached(arcs, starts)
+    numbers, count = dict.fromkeys(states, 0), 1
+    while True:
+        after = {s: frozenset((word, numbers[to], round(p, 3)) for word, to, p in arcs[s]) for s in states}
+        known: dict[tuple[int, frozenset[tuple[str, int, float]]], int] = {}
+        numbers = {s: known.setdefault((numbers[s], after[s]), len(known)) for s in states}
+        if len(known) == count:
+            return numbers
+        count = len(known)
 
 
-def _dictionary(words: Sequence[str]) -> str:
+def _reached(arcs: Arcs, starts: Iterable[State]) -> list[State]:
+    reached = dict.fromkeys(starts)
+    waiting = list(reached)
+    while waiting:
+        new = [to for _, to, _ in arcs[waiting.pop()] if to not in reached]
+        reached.update(dict.fromkeys(new))
+        waiting += new
+    return list(reached)
+
+
+# ---------------------------------------------------------------- the bigram
+
+
+def _followers(arcs: Arcs, numbers: Mapping[State, int], starts: Sequence[State]) -> dict[tuple[str, str], float]:
+    """How likely the second word is after the first."""
+    beginnings = {numbers[state]: _leaving(arcs, numbers, state) for state in numbers}
+    pairs = defaultdict[tuple[str, str], float](float)
+    for start in starts:
+        for word, p in beginnings[numbers[start]]:
+            pairs["<s>", word] += p / len(starts)
+    for state in numbers:
+        for (word, _), (_, to, _) in zip(_leaving(arcs, numbers, state), arcs[state], strict=True):
+            if word != "</s>":
+                pairs.update({(word, follower): p for follower, p in beginnings[numbers[to]]})
+    return dict(pairs)
+
+
+def _leaving(arcs: Arcs, numbers: Mapping[State, int], state: State) -> list[tuple[str, float]]:
+    """The words that leave a state, after which `</s>` is none, and how likely each is."""
+    total = sum(p for *_, p in arcs[state])
+    return [(f"{word}~{numbers[to]}" if word else "</s>", p / total) for word, to, p in arcs[state]]
+
+
+def _arpa(words: Sequence[str], followers: Mapping[tuple[str, str], float]) -> str:
+    """The language model in ARPA's format: log10 of a probability, words, log10 of what is left for others."""
+    alone, left = log10(1 / (len(words) + 1)), log10(BACK_OFF)
+    unigrams = [
+        f"-99 <s> {left:.4f}",
+        f"{alone:.4f} </s> 0",
+        *(f"{alone:.4f} {word} {left:.4f}" for word in words),
+    ]
+    bigrams = [f"{log10(p * (1 - BACK_OFF)):.4f} {a} {b}" for (a, b), p in sorted(followers.items()) if p > 0]
+    head = ["\\data\\", f"ngram 1={len(unigrams)}", f"ngram 2={len(bigrams)}"]
+    return "\n".join([*head, "", "\\1-grams:", *unigrams, "", "\\2-grams:", *bigrams, "", "\\end\\", ""])
+
+
+def _dictionary(words: Iterable[str]) -> str:
     known = _pronunciations()
     missing = sorted({unmarked(word) for word in words} - known.keys())
     if missing:

@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from duologue.engines import EngineError
-from duologue.engines.asr_grammar import trigram, unmarked
+from duologue.engines.asr_grammar import bigram, unmarked
 from duologue.engines.asr_sound import full_band, with_floor
 from duologue.session import Audio
 
@@ -61,7 +61,7 @@ class Sphinx:
 
     @cached_property
     def _by_grammar(self) -> Decoder:
-        model, dictionary = trigram(self._grammars)
+        model, dictionary = bigram(self._grammars)
         with tempfile.TemporaryDirectory() as folder:
             lm, words = Path(folder, "grammar.arpa"), Path(folder, "grammar.dict")
             lm.write_text(model, encoding="utf-8")
@@ -121,9 +121,7 @@ class SphinxProcess:
         return Heard(*answer)
 
     def _started(self) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+        process = subprocess.Popen([sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         weakref.finalize(self, _stop, process)
         assert process.stdin is not None
         _send(process.stdin, self._grammars)

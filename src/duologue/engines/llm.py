@@ -9,6 +9,7 @@ import json
 import os
 import re
 import threading
+import weakref
 from collections.abc import Generator, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
@@ -66,6 +67,7 @@ class OpenAIChat:
 
         self.model = model
         self._client = OpenAI(base_url=base_url, api_key=api_key or os.environ.get("OPENAI_API_KEY", "none"))
+        weakref.finalize(self, self._client.close)
 
     def think(self, messages: Sequence[Message], tools: Sequence[Tool]) -> Iterator[str | ToolCall]:
         from openai import OpenAIError

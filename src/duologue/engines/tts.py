@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import weakref
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib.util import find_spec
@@ -22,7 +23,7 @@ import soundfile
 
 from duologue.engines import EngineError
 from duologue.session import Audio
-from duologue.sound.wav import Resampler
+from duologue.sound.wav import Resampler, resample
 
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
 _SPEAKABLE = re.compile(r"\w")
@@ -42,7 +43,8 @@ class TTS(Protocol):
 
 
 class Flite:
-    """CMU Flite (https://github.com/festvox/flite, BSD-like): English, voices slt, rms, awb, kal, kal16."""
+    """CMU Flite (https://github.com/festvox/flite, BSD-like): English, voices slt, rms, awb, kal16, and kal at
+    half the rate."""
 
     hz = 16_000
 
@@ -53,8 +55,8 @@ class Flite:
     def speak(self, text: str) -> Iterator[Audio]:
         with tempfile.NamedTemporaryFile(suffix=".wav") as file:
             _run([self._program, "-voice", self.voice, "-t", text, "-o", file.name])
-            audio, _ = soundfile.read(file.name, dtype="float32")
-        yield trimmed(np.asarray(audio, np.float32), self.hz)
+            audio, hz = soundfile.read(file.name, dtype="float32")
+        yield trimmed(resample(audio, hz, self.hz), self.hz)
 
 
 class Espeak:
@@ -190,6 +192,7 @@ class OpenAISpeech:
 
         self.model, self.voice = model, voice
         self._client = OpenAI(base_url=base_url, api_key=api_key or os.environ.get("OPENAI_API_KEY", "none"))
+        weakref.finalize(self, self._client.close)
 
     def speak(self, text: str) -> Iterator[Audio]:
         from openai import OpenAIError

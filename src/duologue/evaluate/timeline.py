@@ -9,8 +9,8 @@ import numpy as np
 
 from duologue.dialogue import Speaker
 from duologue.session import Audio
-from duologue.sound.wav import whole_file
 from duologue.talk import Conversation
+from duologue.whole import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

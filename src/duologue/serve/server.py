@@ -10,6 +10,8 @@ GET  /health, /metrics            for whoever watches
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import time
 
 from starlette.applications import Starlette
@@ -32,6 +34,7 @@ from duologue.session import TurnTaker
 
 __all__ = ["ServeConfig", "app", "serve"]
 
+_M_MMAP_THRESHOLD = -3
 _BODY_BYTES = 2**20
 _BODY_S = 10.0
 
@@ -65,8 +68,15 @@ def serve(systems: Systems, config: ServeConfig | None = None) -> int:
             f"refusing to listen on {config.host} without a key: anybody there could talk to this server; "
             "give a key, or listen on 127.0.0.1"
         )
+    _return_huge_messages()
     application = app(systems, config)
     return DrainingServer(application, application.state.house).serve_until_stopped()
+
+
+def _return_huge_messages() -> None:
+    """Let glibc give the memory of huge messages back to the system at once; left to itself it keeps more and more."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)
 
 
 # ---------------------------------------------------------------- the routes

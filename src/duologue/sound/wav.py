@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
+
+from duologue.whole import whole_file
 
 Audio = NDArray[np.float32]
 
@@ -78,23 +76,6 @@ def write(path: str | Path, audio: Audio, hz: int) -> None:
     if kind not in soundfile.available_formats():
         raise SoundError(f"{path}: cannot write {kind} files; use .wav, .flac or .ogg")
     whole_file(path, lambda file: soundfile.write(file, np.clip(audio, -1, 1), hz, format=kind))
-
-
-def whole_file(path: str | Path, save: Callable[[IO[bytes]], object]) -> None:
-    """Let `save` write to a temporary file beside `path`, then rename it: a reader sees the old file or all of
-    the new one. Raises OSError (disk full, no folder) with nothing left behind."""
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            save(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 # ---------------------------------------------------------------- rate

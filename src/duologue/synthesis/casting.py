@@ -6,14 +6,14 @@ from dataclasses import replace
 
 from numpy.random import Generator
 
-from duologue.desk import Question
 from duologue.desk.rules import Language
 from duologue.dialogue import Speaker
 from duologue.synthesis.mix import Noise, Room
+from duologue.synthesis.placing import Event, Who, place
 from duologue.synthesis.plan import Plan
 from duologue.synthesis.scene import ASSISTANT_DB, Scene, said_ms
-from duologue.synthesis.script import Line, Script, lines
-from duologue.synthesis.timing import TIMINGS, Event, Who, place
+from duologue.synthesis.script import Script
+from duologue.synthesis.timing import TIMINGS
 from duologue.synthesis.voice import Manner
 
 TAIL_S = 0.8
@@ -60,18 +60,15 @@ def dialogue(plan: Plan, script: Script, noises: tuple[str, ...], rng: Generator
     return _with_side_talk(plan, scene, script.language, rng) if rng.random() < plan.side_talk_share else scene
 
 
-def utterance(plan: Plan, question: Question, noises: tuple[str, ...], rng: Generator) -> Scene:
-    """One sentence: the question in a user's voice, or the answer in the assistant's."""
-    line = [*lines(question)][-2 if plan.says == "questions" else -1]
-    return _alone(plan, line, question.language, noises, rng)
-
-
-def _alone(plan: Plan, line: Line, language: Language, noises: tuple[str, ...], rng: Generator) -> Scene:
-    by_user = line.speaker == "user"
-    manner = _manner(plan, language, rng) if by_user else _assistant(plan, language)
+def utterance(plan: Plan, script: Script, noises: tuple[str, ...], rng: Generator) -> Scene:
+    """One sentence of a script with one question: that in a user's voice, or its answer in the assistant's."""
+    by_user = plan.says == "questions"
+    turn = script.asked_in[0] + (0 if by_user else 1)
+    line = script.lines[turn]
+    manner = _manner(plan, script.language, rng) if by_user else _assistant(plan, script.language)
     start_s, tail_s = (round(float(rng.uniform(*EDGE_S)), 3) for _ in range(2))
     end_s = round(start_s + said_ms(manner, line.spoken) / 1000, 3)
-    event = Event(line.speaker, start_s, end_s, line.text, line.spoken, turn=0)
+    event = Event(line.speaker, start_s, end_s, line.text, line.spoken, turn=turn)
     scene = Scene(round(end_s + tail_s, 3), {line.speaker: manner}, (event,), ASSISTANT_DB)
     return _heard(plan, scene, noises, rng) if by_user else scene
 
@@ -88,7 +85,7 @@ def _manner(plan: Plan, language: Language, rng: Generator) -> Manner:
 
 
 def _assistant(plan: Plan, language: Language) -> Manner:
-    return Manner(plan.assistant[0 if language == "en" else 1])
+    return Manner(plan.assistant_in(language))
 
 
 def _heard(plan: Plan, scene: Scene, noises: tuple[str, ...], rng: Generator) -> Scene:

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,19 +25,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 
 from duologue.desk import Question
 from duologue.desk.rules import Language
-from duologue.engines.asr import ASR
+from duologue.engines.named import recogniser
 from duologue.session import HEARD_HZ, Audio
-from duologue.sound.wav import whole_file, write
+from duologue.sound.wav import write
 from duologue.synthesis import casting, screen
 from duologue.synthesis.mix import noises
 from duologue.synthesis.plan import Plan
 from duologue.synthesis.scene import Scene, sound
 from duologue.synthesis.script import Script, endless, scripts
+from duologue.whole import whole_file
 
 BLOCK = 32
 """Recordings that are made, or after a kill made again, together."""
 
-MakeASR = Callable[[], ASR]
 Row = dict[str, Any]
 
 
@@ -52,25 +51,22 @@ class Made:
     dropped: int
 
 
-def synthesise(
-    folder: str | Path, plan: Plan, workers: int = 1, asr: MakeASR | None = None, quiet: bool = False
-) -> Made:
+def synthesise(folder: str | Path, plan: Plan, workers: int = 1, quiet: bool = False) -> Made:
     """Make the plan's recordings in `folder`, or what is still missing of them.
 
-    The files are the same, byte for byte, for any number of workers and however often it was interrupted. With
-    `asr` (a function that makes one, such as `partial(recogniser, "whisper:PATH")`; every worker calls it) what
-    it does not follow is dropped. Raises ValueError for a folder that holds another plan, EngineError where a voice
-    is missing.
+    The files are the same, byte for byte, for any number of workers and however often it was interrupted. Raises
+    ValueError for a folder that holds another plan, EngineError where a voice or the recogniser is missing.
     """
     folder = Path(folder)
+    found = noises(plan.noises, plan.split) if plan.noises and plan.snr_db else ()
     _begun(folder, plan)
     manifest, dropped = folder / "manifest.jsonl", folder / "dropped.jsonl"
     if not manifest.is_file():
-        _make_blocks(folder, plan, workers, asr, quiet)
+        _make_blocks(folder, plan, found, workers, quiet)
         rows = [row for path in sorted((folder / "blocks").glob("*.jsonl")) for row in _read(path)]
         _write(dropped, (row for row in rows if "dropped" in row))
         _write(manifest, (row for row in rows if "dropped" not in row))
-        shutil.rmtree(folder / "blocks")
+    shutil.rmtree(folder / "blocks", ignore_errors=True)
     kept = _read(manifest)
     return Made(manifest, len(kept), sum(row["duration"] for row in kept) / 3600, len(_read(dropped)))
 
@@ -111,58 +107,50 @@ def _blocks(plan: Plan) -> Iterator[Block]:
         yield Block(first, tuple(islice(asks, min(BLOCK, plan.count - first))))
 
 
-def _make_blocks(folder: Path, plan: Plan, workers: int, asr: MakeASR | None, quiet: bool) -> None:
-    done = {path.name for path in (folder / "blocks").glob("*.jsonl")} if (folder / "blocks").is_dir() else set()
+_COLUMNS = (
+    "{task.description}",
+    BarColumn(),
+    MofNCompleteColumn(),
+    TimeElapsedColumn(),
+    TimeRemainingColumn(),
+)
+
+
+def _make_blocks(folder: Path, plan: Plan, found: tuple[str, ...], workers: int, quiet: bool) -> None:
     (folder / "blocks").mkdir(exist_ok=True)
-    found = noises(plan.noises, plan.split) if plan.noises and plan.snr_db else ()
-    columns = (
-        "{task.description}",
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
+    done = {path.name for path in (folder / "blocks").glob("*.jsonl")}
+    with Progress(*_COLUMNS, console=Console(stderr=True), disable=quiet) as progress:
         task = progress.add_task(f"{plan.split} {plan.kind}", total=plan.count)
         missing = [block for block in _blocks(plan) if block.name not in done]
         progress.advance(task, plan.count - sum(len(block.asks) for block in missing))
-        for made in _in_parallel(folder, plan, missing, found, workers, asr):
+        for made in _in_parallel(folder, plan, missing, found, workers):
             progress.advance(task, made)
 
 
-def _in_parallel(
-    folder: Path, plan: Plan, blocks: list[Block], found: tuple[str, ...], workers: int, asr: MakeASR | None
-) -> Iterator[int]:
+def _in_parallel(folder: Path, plan: Plan, blocks: list[Block], found: tuple[str, ...], workers: int) -> Iterator[int]:
     """Make the blocks in so many processes; how many recordings each had, as they are done."""
     if workers <= 1:
-        yield from (make_block(folder, plan, block, found, asr) for block in blocks)
+        yield from (make_block(folder, plan, block, found) for block in blocks)
         return
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        running = [pool.submit(make_block, folder, plan, block, found, asr) for block in blocks]
+        running = [pool.submit(make_block, folder, plan, block, found) for block in blocks]
         try:
             yield from (future.result() for future in as_completed(running))
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def make_block(folder: Path, plan: Plan, block: Block, found: tuple[str, ...], asr: MakeASR | None) -> int:
+def make_block(folder: Path, plan: Plan, block: Block, found: tuple[str, ...]) -> int:
     """Make the recordings of a block; its file of lines comes last and says that they are there."""
-    rows = [
-        make(folder, plan, block.first + n, ask, found, _made(asr) if asr else None) for n, ask in enumerate(block.asks)
-    ]
+    rows = [make(folder, plan, block.first + n, ask, found) for n, ask in enumerate(block.asks)]
     _write(folder / "blocks" / block.name, rows)
     return len(rows)
-
-
-@lru_cache(maxsize=1)
-def _made(asr: MakeASR) -> ASR:
-    return asr()
 
 
 # ---------------------------------------------------------------- one recording
 
 
-def make(folder: Path, plan: Plan, index: int, ask: Script | Question, found: tuple[str, ...], asr: ASR | None) -> Row:
+def make(folder: Path, plan: Plan, index: int, ask: Script | Question, found: tuple[str, ...]) -> Row:
     """Make recording `index` and give its line; one that is dropped is not written, and its line says why."""
     script = ask if isinstance(ask, Script) else Script.of((ask,))
     asked = [asdict(q) | {"turn": turn} for q, turn in zip(script.questions, script.asked_in, strict=True)]
@@ -174,7 +162,7 @@ def make(folder: Path, plan: Plan, index: int, ask: Script | Question, found: tu
     whole = sound(scene, plan.noises)
     heard = whole if plan.kind == "dialogues" else whole[:, int(plan.says == "answers")]
     row |= _line(plan, scene, script.language)
-    if fault := _fault(scene, whole, heard, asr):
+    if fault := _fault(plan, scene, whole, heard):
         return row | {"dropped": fault}
     write(folder / row["path"], heard, HEARD_HZ)
     return row
@@ -183,12 +171,12 @@ def make(folder: Path, plan: Plan, index: int, ask: Script | Question, found: tu
 def _scene(plan: Plan, ask: Script | Question, found: tuple[str, ...], rng: np.random.Generator) -> Scene:
     if isinstance(ask, Script):
         return casting.dialogue(plan, ask, found, rng)
-    return casting.utterance(plan, ask, found, rng)
+    return casting.utterance(plan, Script.of((ask,)), found, rng)
 
 
-def _fault(scene: Scene, whole: Audio, heard: Audio, asr: ASR | None) -> str | None:
+def _fault(plan: Plan, scene: Scene, whole: Audio, heard: Audio) -> str | None:
     rules = screen.sound_fault(heard) or screen.pace_fault(scene)
-    return rules or (screen.words_fault(scene, whole, asr) if asr else None)
+    return rules or (screen.words_fault(scene, whole, recogniser(plan.asr)) if plan.asr else None)
 
 
 def _line(plan: Plan, scene: Scene, language: Language) -> Row:
@@ -217,4 +205,5 @@ def _write(path: Path, rows: Iterable[Row]) -> None:
 
 
 def _read(path: Path) -> list[Row]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    with path.open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from duologue.desk.questions import Split
 from duologue.desk.rules import LANGUAGES, Language
+from duologue.desk.world import chosen_topics
 from duologue.synthesis.timing import TIMINGS
 from duologue.synthesis.voice import voices
 
@@ -33,6 +34,7 @@ class Plan:
     pitch, words_per_minute, level_db   how users speak
     room_share, reverb_s, direct_db     users in rooms, and how much of them is heard
     side_talk_share, side_talk_db       dialogues in which somebody else talks, against the user's level
+    asr                name of a recogniser (`engines.named`) that has to follow the user's turns; None: rules only
     """
 
     count: int
@@ -56,11 +58,15 @@ class Plan:
     direct_db: Range = (5.0, 20.0)
     side_talk_share: float = 0.1
     side_talk_db: Range = (-20.0, -10.0)
+    asr: str | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError for what cannot be made."""
         if self.count < 1:
             raise ValueError(f"a corpus has at least one recording, not {self.count}")
+        if not 1 <= self.exchanges[0] <= self.exchanges[1]:
+            raise ValueError(f"a dialogue has at least one question, least before most, not {self.exchanges}")
+        chosen_topics(self.topics)
         for name, value, known in (
             ("kind", self.kind, get_args(RecordKind)),
             ("split", self.split, get_args(Split)),
@@ -72,10 +78,15 @@ class Plan:
                 raise ValueError(f"{name} {value!r} is unknown; choose one of {', '.join(map(str, known))}")
         for language in self.languages:
             self.users(language)
+            voices("train", language, (self.assistant_in(language),))
 
     @property
     def languages(self) -> tuple[Language, ...]:
         return LANGUAGES if self.language is None else (self.language,)
+
+    def assistant_in(self, language: Language) -> str:
+        """Name of the assistant's voice: the same in both splits, never one for testing only."""
+        return self.assistant[LANGUAGES.index(language)]
 
     def users(self, language: Language) -> tuple[str, ...]:
         """Names of the users' voices."""

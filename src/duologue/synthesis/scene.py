@@ -14,7 +14,7 @@ import numpy as np
 from duologue.dialogue import Dialogue
 from duologue.session import HEARD_HZ, Audio
 from duologue.synthesis.mix import Clip, Noise, Room, below_peak, in_room, noise_samples, track, with_noise
-from duologue.synthesis.timing import Event, Who
+from duologue.synthesis.placing import Event, Who
 from duologue.synthesis.voice import Manner, speak
 
 ASSISTANT_DB = -23.0

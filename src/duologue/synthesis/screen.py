@@ -11,8 +11,8 @@ import numpy as np
 
 from duologue.engines.asr import ASR
 from duologue.session import HEARD_HZ, Audio
+from duologue.synthesis.placing import Event
 from duologue.synthesis.scene import Scene
-from duologue.synthesis.timing import Event
 
 MOST_WORDS = 200
 CHARACTERS_PER_S = {"en": (0.5, 35.0), "zh": (0.5, 14.0)}

@@ -26,7 +26,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.optim import Optimizer
 
 from duologue.data.batch import Position
-from duologue.sound.wav import whole_file
+from duologue.whole import whole_file
 
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False)
 

@@ -15,8 +15,8 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from duologue.sound.wav import whole_file
 from duologue.train.checkpoint import writing
+from duologue.whole import whole_file
 
 Entry = dict[str, float]
 

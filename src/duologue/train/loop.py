@@ -18,7 +18,6 @@ from torch import nn
 
 from duologue.data.batch import Batches
 from duologue.data.tensors import Example
-from duologue.sound.wav import whole_file
 from duologue.train import checkpoint
 from duologue.train.checkpoint import Origin, Reached
 from duologue.train.curve import Curve
@@ -26,6 +25,7 @@ from duologue.train.learner import Learner, Measured
 from duologue.train.loss import NextToken, Objective
 from duologue.train.progress import Shown
 from duologue.train.stage import Run, Stage
+from duologue.whole import whole_file
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class CodecState:
-    """What a codec remembers of B streams. The batch is the first axis of every tensor; the list is changed in
-    place. Rows may have begun at different times."""
+    """What a codec remembers of B streams. The batch is the first axis of every tensor; tensors are
+    replaced in the list, never changed. Rows may have begun at different times."""
 
     tensors: list[Tensor]
 
     def fork(self, rows: Sequence[int] | None = None) -> CodecState:
         """The rows as a state of their own (a row may be asked for twice); None is all of them."""
-        return CodecState([t.clone() if rows is None else t[list(rows)] for t in self.tensors])
+        return CodecState([t if rows is None else t[list(rows)] for t in self.tensors])
 
     def scatter(self, other: CodecState, rows: Sequence[int]) -> None:
         """Put the rows of `other` in the place of `rows`. Raises ValueError where their sizes differ."""

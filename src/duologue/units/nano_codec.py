@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from duologue.sound.wav import whole_file
 from duologue.units.codec import CodecState
 from duologue.units.nano_decoder import DecoderConfig, NanoDecoder
 from duologue.units.nano_tokenizer import NanoTokenizer, TokenizerConfig
+from duologue.whole import whole_file
 
 
 class NanoCodec:

@@ -24,8 +24,8 @@ HOP_SAMPLES = 160
 WINDOW_SAMPLES = 640
 _FRAMES = UNIT_SAMPLES // HOP_SAMPLES
 _BINS = WINDOW_SAMPLES // 2 + 1
-_LOUDEST = 50.0
-"""Largest magnitude of a bin: no unit makes a bang."""
+_LOUDEST = 4.0
+"""Largest log magnitude of a bin: no unit makes a bang."""
 
 
 @dataclass(frozen=True)
@@ -73,17 +73,13 @@ class NanoDecoder(nn.Module):
         """Units fed so far, sound that later frames still add to, and what each layer remembers."""
         fed = torch.zeros(batch, dtype=torch.int64, device=self.window.device)
         unfinished = self.window.new_zeros(batch, WINDOW_SAMPLES - HOP_SAMPLES)
-        return CodecState(
-            [fed, unfinished, *start(self._unit_layers(), batch), *start(self._frame_layers(), batch)]
-        )
+        return CodecState([fed, unfinished, *start(self._unit_layers(), batch), *start(self._frame_layers(), batch)])
 
     @torch.no_grad()
     def decode(self, codes: Tensor, state: CodecState) -> Tensor:
         """[B, 1, T] → [B, T * 640]. Raises ValueError for codes of another shape, or that are none."""
         if codes.ndim != 3 or codes.shape[1] != 1 or len(codes) != len(state.tensors[0]):
-            raise ValueError(
-                f"codes of shape {list(codes.shape)} for {len(state.tensors[0])} rows: give [B, 1, T]"
-            )
+            raise ValueError(f"codes of shape {list(codes.shape)} for {len(state.tensors[0])} rows: give [B, 1, T]")
         if not codes.shape[-1]:
             return self.window.new_zeros(len(codes), 0)
         audio, state.tensors[:] = self._decoded(codes[:, 0], state.tensors)
@@ -116,9 +112,10 @@ class NanoDecoder(nn.Module):
 
     def _frames(self, x: Tensor) -> Tensor:
         """[B, D, F] → windowed frames, [B, F, 640]."""
-        magnitude, angle = self.spectrum(self.norm(x.mT)).float().chunk(2, -1)
-        magnitude = magnitude.exp().clamp_max(_LOUDEST)
-        return torch.fft.irfft(torch.polar(magnitude, angle), n=WINDOW_SAMPLES) * self.window
+        size, angle = self.spectrum(self.norm(x.mT)).float().chunk(2, -1)
+        spectrum = torch.polar(size.clamp_max(_LOUDEST).exp(), angle)
+        frames: Tensor = torch.fft.irfft(spectrum, n=WINDOW_SAMPLES) * self.window
+        return frames
 
     def _unit_layers(self) -> list[CausalConv | ConvNeXt]:
         return [self.gather, *(block for block in self.unit_blocks if isinstance(block, ConvNeXt))]
@@ -132,8 +129,6 @@ def _overlapped(frames: Tensor, unfinished: Tensor) -> tuple[Tensor, Tensor]:
     [B, F * 160], and those that are not [B, 480]."""
     batch, count, window = frames.shape
     samples = (count - 1) * HOP_SAMPLES + window
-    added = nn.functional.fold(frames.mT, (1, samples), (1, window), stride=(1, HOP_SAMPLES)).view(
-        batch, samples
-    )
+    added = nn.functional.fold(frames.mT, (1, samples), (1, window), stride=(1, HOP_SAMPLES)).view(batch, samples)
     added = torch.cat([added[:, : unfinished.shape[1]] + unfinished, added[:, unfinished.shape[1] :]], -1)
     return added[:, : count * HOP_SAMPLES], added[:, count * HOP_SAMPLES :]

@@ -140,9 +140,7 @@ class NanoTokenizer(nn.Module):
         """[B, N] → [B, 1, T]. In evaluation mode; raises ValueError for sound that is not [B, N] of the state's B."""
         waiting, before, *pasts = state.tensors
         if audio.ndim != 2 or len(audio) != len(waiting):
-            raise ValueError(
-                f"sound of shape {list(audio.shape)} for a state of {len(waiting)} rows: give [B, N]"
-            )
+            raise ValueError(f"sound of shape {list(audio.shape)} for a state of {len(waiting)} rows: give [B, N]")
         audio = torch.cat([waiting, audio], -1)
         if last:
             audio = functional.pad(audio, (0, -audio.shape[-1] % UNIT_SAMPLES))
@@ -178,9 +176,8 @@ class NanoTokenizer(nn.Module):
         mel = self.mel(audio, audio.new_zeros(len(audio), _BEFORE_SAMPLES))
         shapes = functional.avg_pool1d(_cosines(mel.shape[1]).to(mel) @ mel, MEL_HZ // UNIT_HZ // PER_UNIT)
         real = (torch.arange(shapes.shape[-1], device=audio.device) < PER_UNIT * units[:, None])[:, None]
-        return torch.where(
-            real, shapes - (shapes * real).sum(-1, keepdim=True) / real.sum(-1, keepdim=True), 0
-        )
+        mean = (shapes * real).sum(-1, keepdim=True) / real.sum(-1, keepdim=True)
+        return (shapes - mean) * real
 
     # ------------------------------------------------------------ layers
 
@@ -231,7 +228,8 @@ class _Around(nn.Module):
         self.pointwise = Pointwise(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.pointwise(self.depthwise(x))
+        y: Tensor = self.pointwise(self.depthwise(x))
+        return x + y
 
 
 @lru_cache

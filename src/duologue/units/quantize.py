@@ -44,9 +44,7 @@ class FSQ(nn.Module):
     def values(self, codes: Tensor) -> Tensor:
         """[...] codes → [..., D] values in [-1, 1]. Raises ValueError for a code that is none."""
         if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < self.codes:
-            raise ValueError(
-                f"codes {int(codes.min())} to {int(codes.max())}: there are 0 to {self.codes - 1}"
-            )
+            raise ValueError(f"codes {int(codes.min())} to {int(codes.max())}: there are 0 to {self.codes - 1}")
         return self._values(codes[..., None] // self.places % self.levels)
 
     def _values(self, chosen: Tensor) -> Tensor:

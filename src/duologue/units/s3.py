@@ -84,9 +84,7 @@ def _package() -> Any:
     try:
         import s3tokenizer
     except ImportError as error:
-        raise UnitsError(
-            f"S3 units need the package s3tokenizer ({error}); pip install s3tokenizer"
-        ) from error
+        raise UnitsError(f"S3 units need the package s3tokenizer ({error}); pip install s3tokenizer") from error
     return s3tokenizer
 
 

@@ -1,0 +1,38 @@
+"""Nano codecs small enough for a test, with random weights."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from duologue.units.nano_codec import NanoCodec
+from duologue.units.nano_decoder import DecoderConfig, NanoDecoder
+from duologue.units.nano_tokenizer import NanoTokenizer, TokenizerConfig
+
+UNIT = 640
+"""Samples of a unit."""
+LEVELS = (5, 4, 3)
+
+
+@lru_cache
+def tokenizer(levels: tuple[int, ...] = LEVELS) -> NanoTokenizer:
+    torch.manual_seed(0)
+    return NanoTokenizer(TokenizerConfig(n_mels=20, width=16, blocks=2, reading_blocks=1, taps=3, levels=levels)).eval()
+
+
+@lru_cache
+def decoder(ahead_units: int = 2) -> NanoDecoder:
+    torch.manual_seed(0)
+    config = DecoderConfig(LEVELS, width=16, unit_blocks=1, frame_blocks=2, taps=3, ahead_units=ahead_units)
+    return NanoDecoder(config, tokenizer().silence).eval()
+
+
+@lru_cache
+def codec() -> NanoCodec:
+    return NanoCodec(tokenizer(), decoder())
+
+
+def noise(rows: int, samples: int, seed: int) -> Tensor:
+    return torch.randn(rows, samples, generator=torch.Generator().manual_seed(seed)) / 10
