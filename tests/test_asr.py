@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from duologue.desk import grammar
 from duologue.engines import EngineError
 from duologue.engines.asr import OpenAITranscriber, PocketSphinx, Whisper
 from duologue.engines.asr_grammar import bigram, unmarked
@@ -56,8 +57,8 @@ def test_what_fits_a_grammar_is_heard_with_it(
 
 
 def test_what_does_not_fit_the_grammar_is_not_forced_into_it(said: dict[str, Audio]) -> None:
-    heard = PocketSphinx(CARDS).transcribe(said["goforward"])
-    assert {"go", "forward"} <= set(heard.text.split())
+    ears = PocketSphinx([grammar("en", [topic]) for topic in ("order", "sums")])
+    assert ears.transcribe(said["goforward"]).text == PocketSphinx().transcribe(said["goforward"]).text
 
 
 @pytest.mark.parametrize("sound", [np.zeros(0), np.zeros(HEARD_HZ), np.full(5, 0.1), np.zeros(1)], ids=len)
@@ -98,10 +99,10 @@ def test_a_recogniser_that_died_fails_one_utterance_and_hears_the_next(said: dic
     assert ears.transcribe(said["cards_001"]) == expected
 
 
-@pytest.mark.parametrize("grammar", BAD_GRAMMARS.values(), ids=BAD_GRAMMARS)
-def test_a_grammar_that_cannot_be_used_is_named(grammar: str) -> None:
+@pytest.mark.parametrize("rules", BAD_GRAMMARS.values(), ids=BAD_GRAMMARS)
+def test_a_grammar_that_cannot_be_used_is_named(rules: str) -> None:
     with pytest.raises(EngineError, match=r"grammar|pronunciation"):
-        PocketSphinx(grammar).transcribe(np.full(HEARD_HZ, 0.1, np.float32))
+        PocketSphinx(rules).transcribe(np.full(HEARD_HZ, 0.1, np.float32))
 
 
 @pytest.mark.parametrize(
@@ -142,14 +143,14 @@ def sentences(followers: dict[str, dict[str, float]], longest: int) -> set[str]:
 
 
 def test_the_bigram_allows_what_the_grammar_allows_and_nothing_else() -> None:
-    model, _ = bigram((CARDS, WALKS))
+    model = bigram((CARDS, WALKS)).arpa
     cards = {f"{n} of {suit}" for n in ("ten", "seven", "four", "two") for suit in ("clubs", "spades", "hearts")}
     walks = {f"go {way} {n} meters" for way in ("forward", "back") for n in ("ten", "two", "five")}
     assert sentences(pairs(model), 9) == cards | walks
 
 
 def test_repeated_and_optional_parts_are_kept() -> None:
-    model, _ = bigram((ORDERS,))
+    model = bigram((ORDERS,)).arpa
     allowed = re.compile(r"(go )?((ten|two (clubs|ten spades)) ?)+( ?meters)?")
     said = sentences(pairs(model), 5)
     assert {"ten", "go two clubs", "ten two ten spades meters", "go ten ten ten meters"} <= said
@@ -157,19 +158,31 @@ def test_repeated_and_optional_parts_are_kept() -> None:
 
 
 def test_what_follows_a_word_adds_up_to_one() -> None:
-    for grammar in (CARDS, WALKS, ORDERS):
-        for following in pairs(bigram((grammar,))[0]).values():
+    for rules in (CARDS, WALKS, ORDERS):
+        for following in pairs(bigram((rules,)).arpa).values():
             assert sum(following.values()) == pytest.approx(1, abs=2e-3)
 
 
 def test_topics_are_equally_likely() -> None:
-    first = pairs(bigram((CARDS, WALKS))[0])["<s>"]
+    first = pairs(bigram((CARDS, WALKS)).arpa)["<s>"]
     assert sum(p for word, p in first.items() if unmarked(word) == "go") == pytest.approx(0.5, abs=1e-3)
 
 
 def test_equal_endings_are_one() -> None:
-    endings = [word for word in pairs(bigram((CARDS,))[0]) if unmarked(word) in ("clubs", "spades", "hearts")]
+    endings = [word for word in pairs(bigram((CARDS,)).arpa) if unmarked(word) in ("clubs", "spades", "hearts")]
     assert len(endings) == 3
+
+
+def test_leaps_are_counted_where_words_leave_the_grammar() -> None:
+    found = bigram((CARDS, WALKS))
+    follows = pairs(found.arpa)
+    card = ["<s>"]
+    while card[-1] != "</s>":
+        card.append(min(follows[card[-1]]))
+    assert found.leaps(card[1:-1]) == 0
+    assert found.leaps(card[1:-2]) == 1
+    assert found.leaps(card[1:-1] * 2) == 1
+    assert found.leaps(card[-2:0:-1]) == len(card) - 1
 
 
 def test_the_same_grammars_give_the_same_bigram() -> None:

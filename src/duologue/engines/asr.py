@@ -60,6 +60,10 @@ class PocketSphinx:
     def __init__(self, grammar: str | Sequence[str] | None = None) -> None:
         self._process = SphinxProcess((grammar,) if isinstance(grammar, str) else tuple(grammar or ()))
 
+    def start(self) -> None:
+        """Load in the background, so that the first utterance need not wait."""
+        self._process.start()
+
     def transcribe(self, audio: Audio) -> Transcript:
         sound = checked(audio)
         if not sound.any():

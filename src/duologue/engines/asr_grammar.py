@@ -11,7 +11,9 @@ import re
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from math import log10
 from pathlib import Path
 
@@ -30,8 +32,21 @@ Arc = tuple[str, State, float]
 Arcs = Mapping[State, list[Arc]]
 
 
-def bigram(grammars: Sequence[str]) -> tuple[str, str]:
-    """(language model as ARPA text, pronouncing dictionary), the grammars being equally likely.
+@dataclass(frozen=True)
+class Bigram:
+    """`arpa` and `dictionary` are the texts that pocketsphinx reads; `allowed` the pairs that the grammar foresees."""
+
+    arpa: str
+    dictionary: str
+    allowed: frozenset[tuple[str, str]]
+
+    def leaps(self, words: Sequence[str]) -> int:
+        """How often the words leave the grammar."""
+        return sum(pair not in self.allowed for pair in pairwise(["<s>", *words, "</s>"]))
+
+
+def bigram(grammars: Sequence[str]) -> Bigram:
+    """The grammars are equally likely.
 
     Raises EngineError for a grammar that is no JSGF, that says nothing, or whose words have no pronunciation.
     """
@@ -39,7 +54,7 @@ def bigram(grammars: Sequence[str]) -> tuple[str, str]:
     starts = [_add(arcs, number, grammar) for number, grammar in enumerate(grammars)]
     followers = _followers(arcs, _merged(arcs, starts), starts)
     words = sorted({word for pair in followers for word in pair if word not in ("<s>", "</s>")})
-    return _arpa(words, followers), _dictionary(words)
+    return Bigram(_arpa(words, followers), _dictionary(words), frozenset(followers))
 
 
 def unmarked(text: str) -> str:

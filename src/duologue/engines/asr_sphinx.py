@@ -7,7 +7,9 @@ program is the far end: sound in, (text, confidence) or the reason of a failure 
 
 from __future__ import annotations
 
+import contextlib
 import pickle
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,17 +23,19 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from duologue.engines import EngineError
-from duologue.engines.asr_grammar import bigram, unmarked
+from duologue.engines.asr_grammar import Bigram, bigram, unmarked
 from duologue.engines.asr_sound import full_band, with_floor
 from duologue.session import Audio
 
 if TYPE_CHECKING:
     from pocketsphinx import Decoder
 
-FITS = 0.27
-"""Confidence from which on an utterance belongs to the grammar."""
-NOISE = 0.05
-"""Confidence below which nothing was said."""
+WORDS_A_LEAP = 5
+"""An utterance belongs to the grammar if it leaves it at most once in so many words ..."""
+FITS = 0.02
+"""... with at least this confidence."""
+UNDERSTOOD = 0.15
+"""Confidence of the language model below which nothing was said, or nothing that was understood."""
 
 
 @dataclass(frozen=True)
@@ -49,23 +53,30 @@ class Sphinx:
     def __init__(self, grammars: tuple[str, ...]) -> None:
         self._grammars = grammars
 
+    def load(self) -> None:
+        """Make ready now rather than at the first utterance. Raises EngineError."""
+        _ = self._by_grammar if self._grammars else self._by_language_model
+
     def hear(self, audio: Audio) -> Heard:
         """The words in `audio`, [N] at 16 kHz: the grammar's where they fit, else the language model's."""
         pcm = (with_floor(full_band(audio)) * 32767).astype("<i2").tobytes()
         if self._grammars:
-            heard = _decoded(self._by_grammar, pcm)
-            if heard.confidence >= FITS:
-                return heard
-        heard = _decoded(self._by_language_model, pcm)
-        return heard if heard.confidence >= NOISE else Heard("", 0.0)
+            words, confidence = _decoded(self._by_grammar, pcm)
+            if confidence >= FITS and self._bigram.leaps(words) * WORDS_A_LEAP <= len(words):
+                return Heard(unmarked(" ".join(words)), confidence)
+        words, confidence = _decoded(self._by_language_model, pcm)
+        return Heard(" ".join(words), confidence) if confidence >= UNDERSTOOD else Heard("", 0.0)
+
+    @cached_property
+    def _bigram(self) -> Bigram:
+        return bigram(self._grammars)
 
     @cached_property
     def _by_grammar(self) -> Decoder:
-        model, dictionary = bigram(self._grammars)
         with tempfile.TemporaryDirectory() as folder:
             lm, words = Path(folder, "grammar.arpa"), Path(folder, "grammar.dict")
-            lm.write_text(model, encoding="utf-8")
-            words.write_text(dictionary, encoding="utf-8")
+            lm.write_text(self._bigram.arpa, encoding="utf-8")
+            words.write_text(self._bigram.dictionary, encoding="utf-8")
             return _decoder(lm=str(lm), dict=str(words))
 
     @cached_property
@@ -81,37 +92,42 @@ def _decoder(**settings: Any) -> Decoder:
     return Decoder(loglevel="FATAL", **settings)
 
 
-def _decoded(decoder: Decoder, pcm: bytes) -> Heard:
+def _decoded(decoder: Decoder, pcm: bytes) -> tuple[list[str], float]:
+    """(words, confidence) of the best path through the utterance."""
     decoder.reinit_feat()
     decoder.start_utt()
     decoder.process_raw(pcm, full_utt=True)
     decoder.end_utt()
     best = decoder.hyp()
-    if best is None or not best.hypstr:
-        return Heard("", 0.0)
-    return Heard(unmarked(best.hypstr), float(best.prob) ** (1 / len(best.hypstr.split())))
+    words = best.hypstr.split() if best is not None else []
+    return words, float(best.prob) ** (1 / len(words)) if words else 0.0
 
 
 # ---------------------------------------------------------------- near end
 
 
 class SphinxProcess:
-    """A `Sphinx` elsewhere. Starts at the first question and again after it broke; one question at a time."""
+    """A `Sphinx` elsewhere. Starts when told, else at the first question, and again after it broke; one question at a
+    time."""
 
     def __init__(self, grammars: tuple[str, ...]) -> None:
         self._grammars = grammars
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
+    def start(self) -> None:
+        """Let it load, without waiting for it."""
+        with self._lock:
+            self._running()
+
     def hear(self, audio: Audio) -> Heard:
         """Raises EngineError."""
         with self._lock:
-            if self._process is None:
-                self._process = self._started()
+            process = self._running()
             try:
-                answer = _asked(self._process, audio)
+                answer = _asked(process, audio)
             except (OSError, EOFError, pickle.UnpicklingError) as error:
-                _stop(self._process)
+                _stop(process)
                 self._process = None
                 raise EngineError(
                     "the recogniser's process ended unexpectedly; the next utterance starts it anew"
@@ -119,6 +135,11 @@ class SphinxProcess:
         if isinstance(answer, str):
             raise EngineError(answer)
         return Heard(*answer)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            self._process = self._started()
+        return self._process
 
     def _started(self) -> subprocess.Popen[bytes]:
         process = subprocess.Popen([sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -150,7 +171,10 @@ def _send(pipe: IO[bytes], message: Any) -> None:
 
 def main() -> None:
     questions, answers = sys.stdin.buffer, sys.stdout.buffer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     sphinx = Sphinx(pickle.load(questions))
+    with contextlib.suppress(EngineError):
+        sphinx.load()
     while True:
         try:
             audio: Audio = np.asarray(pickle.load(questions))

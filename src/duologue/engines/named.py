@@ -24,12 +24,18 @@ from duologue.engines.tts import TTS, EmbeddedVoice, Espeak, Flite, OpenAISpeech
 def recogniser(name: str) -> ASR:
     """Raises EngineError for a name that is none."""
     kinds: dict[str, Callable[[str], ASR]] = {
-        "pocketsphinx": lambda _: PocketSphinx([grammar("en", [topic]) for topic in TOPICS]),
+        "pocketsphinx": lambda _: _desk_ears(),
         "whisper": lambda which: Whisper(which or "openai/whisper-tiny"),
         "openai": lambda which: OpenAITranscriber(which or "whisper-1"),
     }
     kind, which = _parsed(name, "recogniser", kinds)
     return kinds[kind](which)
+
+
+def _desk_ears() -> ASR:
+    ears = PocketSphinx([grammar("en", [topic]) for topic in TOPICS])
+    ears.start()
+    return ears
 
 
 def mind(name: str, desk: Desk) -> LLM:
