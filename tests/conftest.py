@@ -14,7 +14,7 @@ SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 torch.set_num_threads(1)
 """More threads would wait for each other where tests run side by side, and would round otherwise."""
 
-hypothesis.settings.register_profile("duologue", deadline=None)
+hypothesis.settings.register_profile("duologue", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("duologue")
 
 

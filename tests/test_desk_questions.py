@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from duologue.desk import TOPICS, Desk, Language, Question, check, grammar, numbers, questions
@@ -150,11 +150,15 @@ def test_a_wrong_number_is_wrong(seed: int, language: Language, error: int) -> N
 
 @settings(max_examples=20)
 @given(SEEDS, st.sampled_from(LANGUAGES))
+@example(5000, "en")
 def test_the_answer_to_another_question_is_wrong(seed: int, language: Language) -> None:
+    """Unless it says both: "the capital of Kenya is Nairobi" also tells whose capital Nairobi is."""
     asked = [q for q in some(seed, 40, language) if q.topic != "chat"]
     for question, other in combinations(asked, 2):
         alike = question.content.kind == other.content.kind
-        if alike and not set(question.content.values) & set(other.content.values):
+        in_english = other.text if language == "en" else other.translation
+        says_both = any(str(value) in in_english for value in question.content.values)
+        if alike and not says_both and not set(question.content.values) & set(other.content.values):
             assert not check(question, other.answer), (question, other.answer)
 
 
