@@ -14,7 +14,7 @@ DOWNHILL = (
     ("model", "streaming"),
     ("units",),
     ("engines",),
-    ("floor",),
+    ("floor", "reply"),
     ("turns",),
     ("systems",),
     ("data",),

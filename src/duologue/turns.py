@@ -12,7 +12,6 @@ calls them apart, to hear as fast as sound arrives and to speak at the loudspeak
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -20,6 +19,7 @@ import numpy as np
 
 from duologue.dialogue import Message, ToolCall
 from duologue.floor import BACKCHANNELS, Floor, Piece, is_backchannel
+from duologue.reply import Latency, Reply
 from duologue.session import (
     HEARD_HZ,
     Audio,
@@ -56,62 +56,6 @@ class TurnSettings:
     auto_reply: bool = True
 
 
-@dataclass
-class Latency:
-    """When the steps of one turn were reached, in seconds of heard sound since the session began."""
-
-    speech_end_s: float | None = None
-    end_point_s: float | None = None
-    transcript_s: float | None = None
-    first_token_s: float | None = None
-    first_audio_s: float | None = None
-
-    @property
-    def response_s(self) -> float | None:
-        """From the end of the user's speech to the first sound of the reply."""
-        if self.speech_end_s is None or self.first_audio_s is None:
-            return None
-        return self.first_audio_s - self.speech_end_s
-
-
-@dataclass
-class _Reply:
-    """A reply in the making: the generator, and its sound that was not yet played."""
-
-    turn: Turn
-    parts: Iterator[Part | None]
-    latency: Latency
-    heard: bool = False
-    exhausted: bool = False
-    queue: deque[Speech] = field(default_factory=deque)
-    """Sound that was made and not sent."""
-    sent: deque[Speech] = field(default_factory=deque)
-    """Sound that was sent and not known to have been played, so that it can be sent again."""
-    sent_samples: int = 0
-    said_text: str = ""
-
-    @property
-    def waiting_samples(self) -> int:
-        return sum(len(speech.audio) for speech in self.queue)
-
-    def forget_played(self, samples: int) -> None:
-        """Let go of the sound before sample `samples`."""
-        first = self.sent_samples - sum(len(speech.audio) for speech in self.sent)
-        while self.sent and first < samples:
-            speech = self.sent.popleft()
-            played = min(samples - first, len(speech.audio))
-            first += played
-            if played < len(speech.audio):
-                self.sent.appendleft(Speech(speech.audio[played:]))
-                return
-
-    def close(self) -> None:
-        self.exhausted = True
-        close = getattr(self.parts, "close", None)
-        if close is not None:
-            close()
-
-
 class TurnSession:
     """A `Session` over a `TurnTaker`. One per caller; not for use from two threads at once."""
 
@@ -133,8 +77,8 @@ class TurnSession:
         self._settings = settings or TurnSettings()
         self._listener = Listener(vad or silero(), self._settings.utterance)
         self._floor = Floor(self.said_hz, history)
-        self._reply: _Reply | None = None
-        self._stopped: _Reply | None = None
+        self._reply: Reply | None = None
+        self._stopped: Reply | None = None
         self._confirmed = False
         self._turns = 0
         self._unheard: list[Audio] = []
@@ -214,7 +158,7 @@ class TurnSession:
         self._floor.played(turn, samples, at_ms=self.now_s * 1000)
         for reply in (self._reply, self._stopped):
             if reply is not None and reply.turn.id == turn:
-                reply.forget_played(samples)
+                reply.played(samples)
 
     # ------------------------------------------------ from outside
 
@@ -336,9 +280,9 @@ class TurnSession:
 
     def _begin(self, turn: Turn, latency: Latency) -> None:
         self._waiting = None
-        self._reply = _Reply(turn, iter(self.system.reply(turn)), latency)
+        self._reply = Reply(turn, iter(self.system.reply(turn)), latency)
 
-    def _pull(self, reply: _Reply) -> Iterator[Event]:
+    def _pull(self, reply: Reply) -> Iterator[Event]:
         """Let the system work until the next frame is full, or it has nothing yet, or it is done."""
         while not reply.exhausted and reply.waiting_samples < self.said_samples:
             try:
@@ -352,7 +296,7 @@ class TurnSession:
                     return
                 yield from self._take(reply, part)
 
-    def _take(self, reply: _Reply, part: Part) -> Iterator[Event]:
+    def _take(self, reply: Reply, part: Part) -> Iterator[Event]:
         turn = reply.turn.id
         if isinstance(part, Heard):
             reply.latency.transcript_s = self.now_s
@@ -383,20 +327,18 @@ class TurnSession:
     def _resumes(self, text: str) -> bool:
         return self._stopped is not None and is_backchannel(text, self._settings.backchannels)
 
-    def _resume(self, reply: _Reply, heard: str) -> Event:
+    def _resume(self, reply: Reply, heard: str) -> Event:
         """A back-channel: this turn never was; the stopped reply goes on with what was not played of it."""
         reply.close()
         self._reply, self._stopped = self._stopped, None
         assert self._reply is not None
         resumed = self._reply
         unheard = resumed.said_text[len(self._floor.heard_text) :]
-        resumed.queue.extendleft(reversed(resumed.sent))
-        resumed.sent.clear()
-        resumed.sent_samples = self._floor.resume()
-        from_samples = resumed.sent_samples
+        from_samples = self._floor.resume()
+        resumed.rewind(from_samples)
         return self._event("resumed", turn=resumed.turn.id, from_samples=from_samples, text=unheard, heard=heard)
 
-    def _take_floor(self, reply: _Reply, first: Part) -> None:
+    def _take_floor(self, reply: Reply, first: Part) -> None:
         """The turn stands: what it cut is settled, the user's words are history, the reply has the floor."""
         reply.heard = True
         self._give_up_stopped()
@@ -405,42 +347,21 @@ class TurnSession:
             self._floor.user_said(text or "")
         self._floor.begin(reply.turn.id)
 
-    def _next_frame(self, reply: _Reply) -> tuple[Audio, list[Event]]:
-        """[said_samples] of the reply. A frame that is not full yet waits, unless the reply is complete."""
-        frame, events = np.zeros(self.said_samples, np.float32), list[Event]()
-        if reply.waiting_samples < self.said_samples and not reply.exhausted:
-            return frame, events
-        filled = 0
-        while reply.queue and filled < self.said_samples:
-            events += self._announced(reply, reply.queue[0])
-            speech = self._take_from_queue(reply, self.said_samples - filled)
-            frame[filled : filled + len(speech.audio)] = speech.audio
-            filled += len(speech.audio)
-        if filled and reply.latency.first_audio_s is None:
+    def _next_frame(self, reply: Reply) -> tuple[Audio, list[Event]]:
+        """[said_samples] of the reply, and the texts that begin in it."""
+        before = reply.sent_samples
+        frame, begun = reply.send(self.said_samples)
+        if reply.sent_samples > before and reply.latency.first_audio_s is None:
             reply.latency.first_audio_s = self.now_s
-        reply.sent_samples += filled
         self._floor.sent(reply.turn.id, reply.sent_samples)
         self.sent = (reply.turn.id, reply.sent_samples)
-        return frame, events
+        return frame, [self._said(reply, speech) for speech in begun]
 
-    def _announced(self, reply: _Reply, speech: Speech) -> Iterator[Event]:
-        """The text of a piece, when its sound begins."""
-        if speech.text:
-            reply.said_text += speech.text
-            samples = Piece(speech.text, len(speech.audio), whole=speech.last).samples_at(self.said_hz)
-            yield self._event("said", turn=reply.turn.id, text=speech.text, samples=samples, words=speech.words)
+    def _said(self, reply: Reply, speech: Speech) -> Event:
+        samples = Piece(speech.text, len(speech.audio), whole=speech.last).samples_at(self.said_hz)
+        return self._event("said", turn=reply.turn.id, text=speech.text, samples=samples, words=speech.words)
 
-    @staticmethod
-    def _take_from_queue(reply: _Reply, samples: int) -> Speech:
-        """The next stretch of sound, `samples` long at most; it is kept until it was played."""
-        speech = reply.queue.popleft()
-        if len(speech.audio) > samples:
-            reply.queue.appendleft(Speech(speech.audio[samples:]))
-            speech = Speech(speech.audio[:samples])
-        reply.sent.append(Speech(speech.audio))
-        return speech
-
-    def _finish(self, reply: _Reply) -> Event:
+    def _finish(self, reply: Reply) -> Event:
         self._reply = None
         self._floor.complete(reply.turn.id)
         return self._event("done", turn=reply.turn.id, latency=dataclasses.asdict(reply.latency))
