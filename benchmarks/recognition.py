@@ -2,7 +2,7 @@
 
     python benchmarks/recognition.py [barista] [digits] [desk] [ljspeech] [pocketsphinx-test] [--limit N] [--json]
 
-barista             orders of people: share whose tool call is wholly right (settings were chosen on the even ones)
+barista             orders of people: share whose tool call is wholly right (settings saw even ones and the first 80)
 digits              strings of 3 to 7 digits, of takes of one person: share repeated right
 desk                questions of the desk's test split, 10 synthetic voices, noise at 15 to 25 dB: share answered right
 ljspeech, pocketsphinx-test    word error rate; lower case, no punctuation, numbers in words on both sides
