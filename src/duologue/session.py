@@ -13,13 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from duologue.dialogue import Message, Tool, ToolCall
-
-Audio = NDArray[np.float32]
-"""Mono sound, float32 in [-1, 1], shape [N]."""
+from duologue.sound import Audio as Audio
 
 HEARD_HZ = 16_000
 """Rate at which every session hears."""

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duologue.dialogue import Dialogue, Speaker
+from duologue.sound import Audio
 from duologue.sound.frames import Framer
-from duologue.sound.vad import VAD_HZ, WINDOW_SAMPLES, Audio, Vad, silero
+from duologue.sound.vad import VAD_HZ, WINDOW_SAMPLES, Vad, silero
 from duologue.sound.wav import checked, resample
 
 SPEAKERS: tuple[Speaker, Speaker] = ("user", "assistant")

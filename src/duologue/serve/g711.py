@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-G711_HZ = 8_000
+from duologue.sound import Audio
 
-Audio = NDArray[np.float32]
+G711_HZ = 8_000
 
 
 def _mu_law_levels() -> NDArray[np.int32]:

@@ -73,11 +73,6 @@ class Response:
         return self._open.item if self._open else None
 
     @property
-    def untouched(self) -> bool:
-        """Nothing was said, written or called yet."""
-        return not (self._output or self._open or self._calls)
-
-    @property
     def output_tokens(self) -> int:
         """Tokens so far, estimated as `usage` does."""
         usage = self._usage()["output_tokens"]

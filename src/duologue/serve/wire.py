@@ -8,14 +8,12 @@ import binascii
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from duologue.serve import g711
 from duologue.serve.events import EventError
 from duologue.session import HEARD_HZ
+from duologue.sound import Audio
 from duologue.sound.wav import Resampler
-
-Audio = NDArray[np.float32]
 
 PCM_HZ = 24_000
 

@@ -9,10 +9,10 @@ import kaldi_native_fbank
 import numpy as np
 from numpy.typing import NDArray
 
+from duologue.sound import Audio
+
 if TYPE_CHECKING:
     from transformers import WhisperFeatureExtractor
-
-Audio = NDArray[np.float32]
 Features = NDArray[np.float32]
 
 MEL_HZ = 16_000

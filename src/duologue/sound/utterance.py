@@ -13,7 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from duologue.sound.vad import WINDOW_MS, Audio, Vad
+from duologue.sound import Audio
+from duologue.sound.vad import WINDOW_MS, Vad
 
 
 @dataclass(frozen=True)

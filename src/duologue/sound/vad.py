@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-Audio = NDArray[np.float32]
+from duologue.sound import Audio
 
 WINDOW_SAMPLES = 512
 WINDOW_MS = 32

@@ -7,11 +7,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
-from numpy.typing import NDArray
 
+from duologue.sound import Audio
 from duologue.whole import whole_file
-
-Audio = NDArray[np.float32]
 
 
 class SoundError(ValueError):
