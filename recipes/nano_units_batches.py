@@ -5,7 +5,6 @@ A step's batch depends on its number and the seed alone, so that a run that was 
 
 from __future__ import annotations
 
-import json
 from bisect import bisect
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from duologue.sound.wav import Audio, read, resample
+from duologue.synthesis import mix
 from duologue.units.codec import UnitEncoder, encode_whole
 from duologue.units.nano_tokenizer import PER_UNIT, UNIT_SAMPLES
 from nano_units_speech import HZ, Speech
@@ -29,8 +29,11 @@ _SNR_DB = (3.0, 30.0)
 _LEVEL_DB = (-18.0, 6.0)
 _HEARD_LEVELS = (1.0, 0.5, 0.25)
 """Factors at which the tokenizer hears the assistant's voice."""
-_NOISY = 0.6
-"""Share of the clips that get noise."""
+_NOISY, _ROOMY, _BY_TELEPHONE = 0.6, 0.3, 0.15
+"""Shares of the clips that get noise, a room around them, a telephone's band."""
+_REVERB_S = (0.1, 0.5)
+_DIRECT_DB = (3.0, 20.0)
+_TELEPHONE_HZ = 8_000
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,14 @@ class Heard:
 
 
 def noises(recordings: Path) -> list[Audio]:
-    """Noises that people recorded, where they are at hand."""
-    manifest = recordings / "manifest.jsonl"
-    rows = [json.loads(line) for line in manifest.read_text().splitlines()] if manifest.exists() else []
-    return [read(recordings / row["path"], HZ) for row in rows if row["kind"] == "noise" and row["channels"] == 1]
+    """Noises that people recorded, where they are at hand; those for testing only are left out."""
+    if not (recordings / "manifest.jsonl").exists():
+        return []
+    return [mono(read(recordings / path, HZ)) for path in mix.noises(recordings, "train")]
+
+
+def mono(audio: Audio) -> Audio:
+    return audio if audio.ndim == 1 else audio.mean(axis=1)
 
 
 class Drawn:
@@ -70,14 +77,21 @@ class Drawn:
         return _padded(said, [self._speech.clips[n][0].text for n in chosen])
 
     def _changed(self, clean: Audio, random: Random) -> tuple[Audio, Audio]:
-        """Another speed and level → (noisy, clean)."""
+        """Another speed and level; then a room, noise and a telephone → (as heard, clean)."""
         clean = resample(clean, HZ, round(HZ / random.uniform(*_SPEEDS)))
         clean = clean * np.float32(10 ** (random.uniform(*_LEVEL_DB) / 20))
-        if random.random() > _NOISY:
-            return clean, clean
-        noise = self._some_noise(len(clean), random)
-        wanted = rms(clean) * 10 ** (-random.uniform(*_SNR_DB) / 20)
-        return clean + noise * np.float32(wanted / max(rms(noise), 1e-6)), clean
+        heard = clean
+        if random.random() < _ROOMY:
+            room = mix.Room(random.uniform(*_REVERB_S), random.uniform(*_DIRECT_DB), random.getrandbits(31))
+            heard = mix.in_room(heard, room)
+        if random.random() < _NOISY:
+            noise = self._some_noise(len(clean), random)
+            wanted = rms(clean) * 10 ** (-random.uniform(*_SNR_DB) / 20)
+            heard = heard + noise * np.float32(wanted / max(rms(noise), 1e-6))
+        if random.random() < _BY_TELEPHONE:
+            heard = resample(resample(heard, HZ, _TELEPHONE_HZ), _TELEPHONE_HZ, HZ)
+            heard = np.pad(heard, (0, max(0, len(clean) - len(heard))))[: len(clean)]
+        return heard, clean
 
     def _some_noise(self, samples: int, random: Random) -> Audio:
         draw = np.random.default_rng(random.getrandbits(32))

@@ -30,11 +30,12 @@ ASSISTANT = "flite:slt"
 """The one voice that the decoder speaks with."""
 
 _FLITE_CLIPS = {"slt": 1000, "rms": 450, "kal16": 250}
-_ESPEAK_CLIPS = 70
+_ESPEAK_CLIPS = 120
 _ESPEAK = """
     en-us en-gb en-gb-scotland en-us+m1 en-us+m2 en-us+m3 en-us+m4 en-us+m5 en-us+m6 en-us+m8 en-us+f1 en-us+f2
     en-us+f3 en-us+f4 en-us+klatt en-us+klatt2 en-us+klatt3 en-us+klatt6 en-us+Andy en-us+Annie en-us+Denis
-    en-us+Steph en-us+victor en-us+travis en-gb+Alicia en-gb+Michael
+    en-us+Steph en-us+victor en-us+travis en-gb+Alicia en-gb+Michael en-gb+m4 en-gb+f3 en-gb-scotland+m6
+    en-gb-scotland+f1 en-gb-x-rp en-gb-x-rp+f4 en-029 en-029+m3 en-029+f2 en-us-nyc en-us-nyc+m2 en-us-nyc+f1
 """.split()
 TEST_VOICES = ("flite:awb", "espeak:en-us+f5", "espeak:en-us+m7", "espeak:en-us+klatt4")
 _TEST_CLIPS = 40

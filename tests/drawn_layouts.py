@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import layouts
 from duologue.layout import Grid, Layout
-from layouts import BOOKS, EOA, EOS, EOT, GROUP, IM_END, S0, S1, T_EOT, UNIT_EOS
+from duologue.systems import omni_flatten
+from layouts import BOOKS, EOA, GROUP, IM_END, S0, S1, T_EOT, TAGS, UNIT_EOS
 
 laws = settings(max_examples=60)
 
@@ -29,24 +30,24 @@ def joined(parts: Sequence[Sequence[int]]) -> list[int]:
 
 @st.composite
 def alignments(draw: st.DrawFn) -> Woven:
-    layout = layouts.omni_alignment(draw(st.sampled_from([layouts.ASR, layouts.TTS])))
-    return layout, {"speech": draw(ended(EOS)), "text": draw(ended(EOT))}
+    layout = omni_flatten.alignment(draw(st.sampled_from(["asr", "tts"])), TAGS)
+    return layout, {"speech": draw(ended(TAGS.eos)), "text": draw(ended(TAGS.eot))}
 
 
 @st.composite
 def exchanges(draw: st.DrawFn) -> Woven:
     turns = draw(st.integers(0, 4))
-    ends = {"user": EOS, "user_text": EOT, "text": EOT, "speech": EOS}
-    return layouts.omni_four(), {name: joined([draw(ended(end)) for _ in range(turns)]) for name, end in ends.items()}
+    ends = {"user": TAGS.eos, "heard": TAGS.eot, "text": TAGS.eot, "speech": TAGS.eos}
+    layout = omni_flatten.half_duplex(TAGS)
+    return layout, {name: joined([draw(ended(end)) for _ in range(turns)]) for name, end in ends.items()}
 
 
 @st.composite
 def chunks(draw: st.DrawFn) -> Woven:
-    speech, text, n = draw(st.integers(1, 10)), draw(st.integers(0, 4)), draw(st.integers(0, 12))
-    streams = {"user": speech, "text": text, "speech": speech}
-    layout = layouts.omni_three(speech, text)
-    if draw(st.booleans()):
-        layout, streams = layouts.omni_two(speech), {"user": speech, "speech": speech}
+    config = omni_flatten.Config(draw(st.integers(1, 10)), draw(st.integers(0, 4)), draw(st.integers(0, 3)))
+    n, layout = draw(st.integers(0, 12)), omni_flatten.full_duplex(config)
+    every = {"heard": config.heard_chunk, "text": config.text_chunk}
+    streams = {name: every.get(name, config.speech_chunk) for name in layout.streams}
     return layout, {name: [draw(UNIT) for _ in range(size * n)] for name, size in streams.items()}
 
 
@@ -92,7 +93,7 @@ def heard_then_text(draw: st.DrawFn, layout: Callable[..., Layout]) -> Woven:
 WOVEN = {
     "omni_flatten, alignment": alignments(),
     "omni_flatten, four streams": exchanges(),
-    "omni_flatten, three and two streams": chunks(),
+    "omni_flatten, two to four streams in chunks": chunks(),
     "sync_llm": clocked(),
     "mini_omni": books(),
     "fun_audio_chat": groups(),

@@ -1,4 +1,4 @@
-"""The layouts of the systems, each a few lines, with small ids of their own for the tags."""
+"""Layouts of systems to come, each a few lines, and small ids for the tags of those that are there."""
 
 from __future__ import annotations
 
@@ -6,59 +6,11 @@ from collections.abc import Iterable, Sequence
 from itertools import count
 
 from duologue.layout import Cell, Columns, Hear, Layout, Put, Say
+from duologue.systems.omni_flatten import Tags
 
-# ---------------------------------------------------------------- omni_flatten: one lane, 4, 3, then 2 streams
+# ---------------------------------------------------------------- omni_flatten's tags
 
-SOS, EOS, SOT, EOT, ASR, TTS = range(6)
-
-
-def part(opens: int, cell: Cell, closes: int) -> Columns:
-    """`cell` again and again, up to and with its closing tag; the opening tag is put."""
-    yield Put(opens)
-    while (yield cell) != closes:
-        pass
-
-
-def alignment(kind: int) -> Columns:
-    yield Put(kind)
-    speech, text = (Hear, Say) if kind == ASR else (Say, Hear)
-    parts = [part(SOS, speech("speech"), EOS), part(SOT, text("text"), EOT)]
-    for each in parts if kind == ASR else reversed(parts):
-        yield from each
-
-
-def four_streams(user_text: type[Hear | Say] = Say) -> Columns:
-    while True:
-        yield from part(SOS, Hear("user"), EOS)
-        yield from part(SOT, user_text("user_text"), EOT)
-        yield from part(SOT, Say("text"), EOT)
-        yield from part(SOS, Say("speech"), EOS)
-
-
-def in_chunks(*chunk: tuple[Cell, int]) -> Columns:
-    while True:
-        for cell, times in chunk:
-            for _ in range(times):
-                yield cell
-
-
-def omni_alignment(kind: int) -> Layout:
-    return Layout(lambda: alignment(kind), ("speech", "text"))
-
-
-def omni_four(user_text: type[Hear | Say] = Say) -> Layout:
-    return Layout(lambda: four_streams(user_text), ("user", "user_text", "text", "speech"))
-
-
-def omni_three(speech: int = 10, text: int = 2) -> Layout:
-    chunk = ((Hear("user"), speech), (Say("text"), text), (Say("speech"), speech))
-    return Layout(lambda: in_chunks(*chunk), ("user", "text", "speech"), fixed=True)
-
-
-def omni_two(speech: int = 10) -> Layout:
-    chunk = ((Hear("user"), speech), (Say("speech"), speech))
-    return Layout(lambda: in_chunks(*chunk), ("user", "speech"), fixed=True)
-
+TAGS = Tags(asr=4, tts=5, sos=0, eos=1, sot=2, eot=3, silent_speech=6, silent_text=7)
 
 # ---------------------------------------------------------------- sync_llm: one lane, clocked chunks
 

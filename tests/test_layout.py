@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 import layouts
 from drawn_layouts import UNIT, WOVEN, laws, same
 from duologue.layout import Ask, Columns, Driver, Grid, Layout, Put, Say, Tokens, unweave, weave
+from duologue.systems.omni_flatten import Config, full_duplex
 from layouts import GROUP, S0, S1
 
 every_layout = pytest.mark.parametrize("name", WOVEN)
 
 
 def first(grid: Grid, columns: int) -> Grid:
-    return Grid(grid.tokens[:columns], grid.said[:columns])
+    return Grid(grid.tokens[:columns], grid.said[:columns], grid.stream[:columns])
 
 
 # ---------------------------------------------------------------- law 1: unweave ∘ weave = identity
@@ -93,8 +94,8 @@ def test_a_fork_goes_on_as_if_there_were_one(name: str, data: st.DataObject) -> 
 # ---------------------------------------------------------------- law 6: one frame out per frame in
 
 DUPLEX = {
-    "omni_flatten, three streams": (layouts.omni_three(), "speech", 10, 10),
-    "omni_flatten, two streams": (layouts.omni_two(4), "speech", 4, 4),
+    "omni_flatten, three streams": (full_duplex(Config()), "speech", 10, 10),
+    "omni_flatten, two streams": (full_duplex(Config(4, 0)), "speech", 4, 4),
     "fun_audio_chat, duplex": (layouts.fun_audio_chat_duplex(), "speech", 1, GROUP),
 }
 
@@ -115,7 +116,7 @@ def test_one_frame_out_per_frame_in(name: str, frames: int, silent: int) -> None
 @laws
 @given(st.lists(UNIT, min_size=9, max_size=9))
 def test_nothing_is_said_before_a_whole_chunk_is_heard(units: list[int]) -> None:
-    driver = Driver(layouts.omni_three())
+    driver = Driver(full_duplex(Config()))
     for unit in units:
         driver.hear("user", [unit])
         assert driver.talk(lambda ask: [0] * len(ask.streams)) == {}
@@ -136,7 +137,7 @@ def test_a_fixed_layout_may_not_look() -> None:
 
 @pytest.mark.parametrize("fixed", [True, False])
 def test_streams_that_do_not_fit_together_are_refused(fixed: bool) -> None:
-    layout = Layout(layouts.omni_three(2, 1).columns, ("user", "text", "speech"), fixed=fixed)
+    layout = Layout(full_duplex(Config(2, 1)).columns, ("user", "text", "speech"), fixed=fixed)
     with pytest.raises(ValueError, match=r"left over after column 5.*'speech': 3"):
         weave(layout, {"user": [1, 2], "text": [3], "speech": [4, 5, 6, 7, 8]})
     with pytest.raises(ValueError, match=r"weaves the streams .*'text'"):
@@ -166,7 +167,7 @@ def test_a_layout_names_its_streams_and_lanes() -> None:
 
 
 def test_a_driver_refuses_what_does_not_fit() -> None:
-    driver = Driver(layouts.omni_two(1))
+    driver = Driver(full_duplex(Config(1, 0)))
     with pytest.raises(ValueError, match="no stream 'text'"):
         driver.hear("text", [1])
     with pytest.raises(ValueError, match="nothing is left"):

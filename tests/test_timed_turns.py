@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-import layouts
 from drawn_layouts import laws
+from duologue.data.timed import TimedTurn
 from duologue.layout import weave
-from timed_turns import TimedTurn, three_streams
+from duologue.systems.omni_flatten import Config, Tags, full_duplex, streams
 
 
 @st.composite
@@ -30,9 +30,10 @@ def test_nothing_said_is_lost_and_nothing_unsaid_is_written(
     turns: list[TimedTurn], speech_chunk: int, text_chunk: int
 ) -> None:
     length = max([turn.start + len(turn.speech) for turn in turns], default=0)
-    streams = three_streams([], turns, length, speech_chunk, text_chunk, silent_speech=0, silent_text=1)
-    assert [t for t in streams["speech"] if t] == [t for turn in turns for t in turn.spoken]
-    written = [int(t) for t in streams["text"]]
+    config, tags = Config(speech_chunk, text_chunk), Tags(*range(2, 8), silent_speech=0, silent_text=1)
+    woven = streams(config, tags, [], turns, length)
+    assert [t for t in woven["speech"] if t] == [t for turn in turns for t in turn.spoken]
+    written = [int(t) for t in woven["text"]]
     order = [t for t in written if t != 1]
     assert order == sorted(order)
     chunk_of = {token: place // text_chunk for place, token in enumerate(written)}
@@ -42,5 +43,5 @@ def test_nothing_said_is_lost_and_nothing_unsaid_is_written(
             assert set(turn.text) <= set(written)
         else:
             assert all(chunk_of[t] <= turn.last_chunk(speech_chunk) for t in turn.text if t in chunk_of)
-    grid = weave(layouts.omni_three(speech_chunk, text_chunk), streams)
-    assert len(grid) == sum(map(len, streams.values()))
+    grid = weave(full_duplex(config), woven)
+    assert len(grid) == sum(map(len, woven.values()))

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-import layouts
+from duologue.data.timed import TimedTurn
 from duologue.layout import Grid, Hear, Layout, unweave, weave
-from timed_turns import TimedTurn, three_streams, two_streams
+from duologue.systems import omni_flatten
+from layouts import TAGS as IDS
 
-TAGS = {"[SOS]": layouts.SOS, "[EOS]": layouts.EOS, "[SOT]": layouts.SOT, "[EOT]": layouts.EOT}
-TAGS |= {"[ASR]": layouts.ASR, "[TTS]": layouts.TTS, "-": 6, "_": 7}
+TAGS = dict(zip((*omni_flatten.TAG_TOKENS[:6], "-", "_"), IDS, strict=True))
 KINDS = {"s": 1000, "t": 2000, "u": 3000, "q": 4000, "w": 5000, "a": 6000, "b": 7000, "x": 8000}
 
 
@@ -34,38 +34,30 @@ def check(layout: Layout, streams: dict[str, Any], flat: str, mask: str) -> Grid
 
 def alignment(path: Path) -> None:
     for case in json.loads(path.read_text())["cases"]:
-        layout = layouts.omni_alignment({"asr": layouts.ASR, "tts": layouts.TTS}[case["kind"]])
+        layout = omni_flatten.alignment(case["kind"], IDS)
         speech, text = ids([*case["speech"], "[EOS]"]), ids([*case["text"], "[EOT]"])
         check(layout, {"speech": speech, "text": text}, case["flat"], case["mask"])
 
 
 def by_turn(path: Path) -> None:
     for case in json.loads(path.read_text())["cases"]:
-        streams: dict[str, list[int]] = {"user": [], "user_text": [], "text": [], "speech": []}
+        streams: dict[str, list[int]] = {"user": [], "heard": [], "text": [], "speech": []}
         for turn in case["turns"]:
-            speech, text = ("user", "user_text") if turn["who"] == "user" else ("speech", "text")
+            speech, text = ("user", "heard") if turn["who"] == "user" else ("speech", "text")
             streams[speech] += ids([*turn["speech"], "[EOS]"])
             streams[text] += ids([*turn["text"], "[EOT]"])
-        check(layouts.omni_four(), streams, case["flat"], case["mask"])
-        check(layouts.omni_four(user_text=Hear), streams, case["flat"], case["mask_user_channel"])
+        check(omni_flatten.half_duplex(IDS), streams, case["flat"], case["mask"])
+        check(omni_flatten.half_duplex(IDS, user_text=Hear), streams, case["flat"], case["mask_user_channel"])
 
 
 def by_chunk(path: Path) -> None:
     for case in json.loads(path.read_text())["cases"]:
         user, assistant = ([timed(turn) for turn in case[who]] for who in ("user", "assistant"))
-        length, speech, text = case["length"], case["speech_chunk"], case.get("text_chunk")
-        silences = ids(["-", "_"])
-        if text is None:
-            layout, streams = (
-                layouts.omni_two(speech),
-                two_streams(user, assistant, length, speech, silences[0]),
-            )
-        else:
-            layout = layouts.omni_three(speech, text)
-            streams = three_streams(user, assistant, length, speech, text, *silences)
+        config = omni_flatten.Config(case["speech_chunk"], case.get("text_chunk") or 0)
+        streams = omni_flatten.streams(config, IDS, user, assistant, case["length"])
         for name, expected in case["streams"].items():
             assert streams[name].tolist() == ids(expected.split()), (case["name"], name)
-        check(layout, streams, case["flat"], case["mask"])
+        check(omni_flatten.full_duplex(config), streams, case["flat"], case["mask"])
 
 
 def timed(turn: dict[str, Any]) -> TimedTurn:

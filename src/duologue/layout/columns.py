@@ -61,10 +61,12 @@ class Layout:
 
 @dataclass(frozen=True)
 class Grid:
-    """Columns that were placed: `tokens` [S, K], and the loss mask `said` [S, K], true where the model is asked."""
+    """Columns that were placed, all [S, K]: `tokens`; the loss mask `said`, true where the model is asked; `stream`,
+    the number of each cell's stream in `Layout.streams`, -1 for a Put."""
 
     tokens: Tokens
     said: NDArray[np.bool_]
+    stream: NDArray[np.int16]
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -87,6 +89,11 @@ class Run:
             self.column = self._checked(self._columns.send(placed))
         except StopIteration:
             self.column = None
+
+    def numbers(self) -> list[int]:
+        """Of the streams of the column that is next, -1 for a Put."""
+        cells = self.column or ()
+        return [-1 if isinstance(cell, Put) else self._layout.streams.index(cell.stream) for cell in cells]
 
     def _checked(self, yielded: Cell | Column | None) -> Column | None:
         if yielded is None:

@@ -43,6 +43,7 @@ class Driver:
         self._taken = dict.fromkeys(layout.streams, 0)
         self._tokens = array("q")
         self._said = bytearray()
+        self._stream = array("h")
 
     @property
     def ended(self) -> bool:
@@ -78,6 +79,7 @@ class Driver:
         row = [next(answers) if isinstance(cell, Say) else self._given(cell) for cell in column]
         self._tokens.extend(row)
         self._said.extend(isinstance(cell, Say) for cell in column)
+        self._stream.extend(self._run.numbers())
         self.columns += 1
         self._run.place(row)
 
@@ -94,7 +96,7 @@ class Driver:
     def placed(self, start: int = 0) -> Grid:
         """The columns from `start` on."""
         first = start * self.layout.lanes
-        return grid(self._tokens[first:], self._said[first:], self.layout.lanes)
+        return grid(self._tokens[first:], self._said[first:], self._stream[first:], self.layout.lanes)
 
     def fork(self, columns: int | None = None) -> Driver:
         """A driver of its own that has placed the first `columns` of these columns (default: all).

@@ -39,11 +39,10 @@ class Table:
 @lru_cache(maxsize=128)
 def table(layout: Layout, columns: int) -> Table:
     """The first `columns` columns of a fixed layout, fewer where it ends before."""
-    number = {name: position for position, name in enumerate(layout.streams)}
     stream, token, said, run = array("h"), array("q"), bytearray(), Run(layout)
     while run.column is not None and len(said) < columns * layout.lanes:
+        stream.extend(run.numbers())
         for cell in run.column:
-            stream.append(-1 if isinstance(cell, Put) else number[cell.stream])
             token.append(cell.token if isinstance(cell, Put) else 0)
             said.append(isinstance(cell, Say))
         run.send(_UNSEEN)
@@ -76,7 +75,7 @@ def weave(layout: Layout, given: Mapping[str, Tokens]) -> tuple[Grid, dict[str, 
     where = np.where(stream < 0, len(pool) - 1, (np.cumsum(lengths) - lengths)[stream] + index)
     tokens = np.where(stream < 0, cells.token[:columns], pool[where])
     taken = np.bincount(stream.ravel() + 1, minlength=len(lengths))[1:].tolist()
-    return Grid(tokens, cells.said[:columns].copy()), dict(zip(given, taken, strict=True))
+    return Grid(tokens, cells.said[:columns].copy(), stream.copy()), dict(zip(given, taken, strict=True))
 
 
 def _enough(layout: Layout, lengths: NDArray[np.int64]) -> tuple[Table, int]:

@@ -34,14 +34,15 @@ def weave_by_column(layout: Layout, given: Mapping[str, Tokens]) -> tuple[Grid, 
     """The grid, and how many tokens of each stream are in it: one column after the other."""
     lists = {name: tokens.tolist() for name, tokens in given.items()}
     taken = dict.fromkeys(lists, 0)
-    tokens, said, run, end = array("q"), bytearray(), Run(layout), 0
+    tokens, said, stream, run, end = array("q"), bytearray(), array("h"), Run(layout), 0
     while (column := run.column) is not None and (row := _row(column, lists, taken)) is not None:
         tokens.extend(row)
         said.extend(isinstance(cell, Say) for cell in column)
+        stream.extend(run.numbers())
         run.place(row)
         if run.column is None or not all(isinstance(cell, Put) for cell in column):
             end = len(tokens)
-    return grid(tokens[:end], said[:end], layout.lanes), taken
+    return grid(tokens[:end], said[:end], stream[:end], layout.lanes), taken
 
 
 def _row(column: Column, lists: Mapping[str, list[int]], taken: dict[str, int]) -> list[int] | None:
@@ -59,10 +60,11 @@ def _row(column: Column, lists: Mapping[str, list[int]], taken: dict[str, int]) 
     return row
 
 
-def grid(tokens: array[int], said: bytearray, lanes: int) -> Grid:
+def grid(tokens: array[int], said: bytearray, stream: array[int], lanes: int) -> Grid:
     """Columns that were collected flat, as a grid of their own."""
     placed = np.array(tokens, np.int64).reshape(-1, lanes)
-    return Grid(placed, np.array(said, np.bool_).reshape(-1, lanes))
+    asked = np.array(said, np.bool_).reshape(-1, lanes)
+    return Grid(placed, asked, np.array(stream, np.int16).reshape(-1, lanes))
 
 
 def unweave(layout: Layout, tokens: Tokens) -> dict[str, Tokens]:

@@ -20,7 +20,12 @@ class SoundError(ValueError):
 
 
 def read(path: str | Path, hz: int) -> Audio:
-    """Read a sound file as mono float32 in [-1, 1] at `hz`: shape [N]. Stereo is averaged.
+    """Read a sound file as mono float32 in [-1, 1] at `hz`: shape [N]. Stereo is averaged. Raises as `read_channels`."""
+    return read_channels(path, hz).mean(axis=1, dtype=np.float32)
+
+
+def read_channels(path: str | Path, hz: int) -> Audio:
+    """Read a sound file as float32 in [-1, 1] at `hz`: shape [N, channels], one channel or two.
 
     Raises SoundError for what is no sound file, is cut short, empty, 8-bit, has more than two channels, or holds
     NaN or infinite samples; FileNotFoundError where there is no file.
@@ -39,7 +44,7 @@ def read(path: str | Path, hz: int) -> Audio:
         ) from error
     if len(samples) < announced:
         raise SoundError(f"{path}: cut short, {len(samples)} of {announced} samples are there; copy it again")
-    return resample(checked(samples.mean(axis=1), str(path)), rate, hz)
+    return resample(checked(samples, str(path)), rate, hz)
 
 
 def _refuse_unusable(file: soundfile.SoundFile, path: str | Path) -> None:

@@ -4,6 +4,7 @@ stage = Stage("alignment", learning_rate=1e-3, batch_tokens=8_000, epochs=5, war
 train(model, stage, Run(Path("runs/alignment")), examples, validation)
 """
 
+from duologue.train.causal import Causal
 from duologue.train.checkpoint import CheckpointError, load_weights
 from duologue.train.learner import DivergedError
 from duologue.train.loop import Trained, train
@@ -12,6 +13,7 @@ from duologue.train.merge import blend, fold_lora
 from duologue.train.stage import Lora, Run, Stage
 
 __all__ = [
+    "Causal",
     "CheckpointError",
     "DivergedError",
     "Lora",

@@ -44,35 +44,36 @@ class NextToken:
     Of the batch it looks at `tokens` [B, S] or [B, S, K]; `said`, true where the model is asked; `stream`, an
     index into `streams` for each cell (without it, all are the first stream's); `segment` [B, S], where
     examples are packed: the first step of each has nothing before it. The model's output is logits [B, S,
-    (K,) V], at step s for step s + 1.
+    (K,) V], at step s for step s + 1; or those of the asked cells alone, [cells, V], in the order of `asked`.
     """
 
     streams: tuple[str, ...] = ("said",)
 
     def cells(self, batch: Tensors) -> Tensors:
-        asked = _asked(batch)
-        return self._by_stream(batch, asked, asked[asked])
+        cells = asked(batch)
+        return self._by_stream(batch, cells, cells[cells])
 
     def nats(self, output: Tensor, batch: Tensors) -> Tensors:
-        asked = _asked(batch)
-        logits, targets = output[:, :-1][asked].float(), batch["tokens"][:, 1:][asked]
-        return self._by_stream(batch, asked, functional.cross_entropy(logits, targets, reduction="none"))
+        cells = asked(batch)
+        logits = output if output.dim() == 2 else output[:, :-1][cells]
+        targets = batch["tokens"][:, 1:][cells]
+        return self._by_stream(batch, cells, functional.cross_entropy(logits.float(), targets, reduction="none"))
 
-    def _by_stream(self, batch: Tensors, asked: Tensor, values: Tensor) -> Tensors:
-        """Sums of the values of the asked cells."""
+    def _by_stream(self, batch: Tensors, cells: Tensor, values: Tensor) -> Tensors:
+        """Sums of the values of the cells."""
         if len(self.streams) == 1:
             return {self.streams[0]: values.sum()}
-        stream = batch["stream"][:, 1:][asked]
+        stream = batch["stream"][:, 1:][cells]
         return {name: values[stream == index].sum() for index, name in enumerate(self.streams)}
 
 
-def _asked(batch: Tensors) -> Tensor:
+def asked(batch: Tensors) -> Tensor:
     """Which of the steps from the second on are asked for: [B, S - 1, (K)]."""
-    asked = batch["said"][:, 1:]
+    said = batch["said"][:, 1:]
     if "segment" in batch:
         same = batch["segment"][:, 1:] == batch["segment"][:, :-1]
-        asked = asked & same.reshape(*same.shape, *[1] * (asked.dim() - 2))
-    return asked
+        said = said & same.reshape(*same.shape, *[1] * (said.dim() - 2))
+    return said
 
 
 @dataclass(frozen=True)

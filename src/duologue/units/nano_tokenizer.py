@@ -13,6 +13,7 @@ Letters in shapes: B batch, N samples, F mel frames at 100 Hz, T units at 25 Hz,
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from duologue.units.alignment import last_steps
 from duologue.units.causal import ConvNeXt, Pointwise, StridedConv, run, start
 from duologue.units.codec import CodecState
 from duologue.units.quantize import FSQ
@@ -170,6 +172,18 @@ class NanoTokenizer(nn.Module):
         real = torch.ones_like(codes[:, 0], dtype=torch.bool)
         letters, _ = self.reading(self.fsq.values(codes[:, 0]), real)
         return [written(row) for row in letters.argmax(-1).T]
+
+    def word_ends(self, codes: Tensor, words: Sequence[str]) -> list[int]:
+        """The unit in which each word that is said in the units [T] ends, by the likeliest path of recognition;
+        evenly spread where it finds none. Raises ValueError for words that cannot be written in LETTERS."""
+        letters = letters_of(" ".join(words))
+        real = torch.ones(1, len(codes), dtype=torch.bool)
+        odds = self.reading(self.fsq.values(codes[None]), real)[0][:, 0]
+        steps = last_steps(odds.detach().numpy(), letters)
+        lasts = [sum(map(len, words[: n + 1])) + n - 1 for n in range(len(words))]
+        if steps is None:
+            return [(last + 1) * (len(codes) - 1) // len(letters) for last in lasts]
+        return [int(steps[last]) // PER_UNIT for last in lasts]
 
     def shape_of(self, audio: Tensor, units: Tensor) -> Tensor:
         """What the units are asked for: [B, 14, 2T], each coefficient freed of its mean over the row's sound."""

@@ -47,6 +47,12 @@ class FSQ(nn.Module):
             raise ValueError(f"codes {int(codes.min())} to {int(codes.max())}: there are 0 to {self.codes - 1}")
         return self._values(codes[..., None] // self.places % self.levels)
 
+    def one_hot(self) -> Tensor:
+        """A vector for each code, in which codes that agree in a dimension agree: [codes, sum of the levels]."""
+        chosen = torch.arange(self.codes)[:, None] // self.places % self.levels
+        hot = [nn.functional.one_hot(column, int(n)) for column, n in zip(chosen.T, self.levels, strict=True)]
+        return torch.cat(hot, 1).float()
+
     def _values(self, chosen: Tensor) -> Tensor:
         """The middle of each level's share of (-1, 1)."""
         return (chosen * 2 + 1) / self.levels - 1

@@ -1,11 +1,14 @@
-"""Turns in time, as the streams of a full-duplex layout: who says which token at which place, silence between."""
+"""Turns in time, as the streams of a full-duplex layout: which token lies at which place, silence between.
+
+The edge rules are those of OmniFlatten's chunks: speech keeps its place in time, text leads it in a queue.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import ceil, inf
+from math import inf
 
 import numpy as np
 
@@ -50,27 +53,3 @@ def written(turns: Sequence[TimedTurn], chunks: int, speech_chunk: int, text_chu
         leaving = [queue.popleft()[0] for _ in range(min(text_chunk, len(queue)))]
         stream += leaving + [silent] * (text_chunk - len(leaving))
     return np.array(stream, np.int64)
-
-
-def three_streams(
-    user: Sequence[TimedTurn],
-    assistant: Sequence[TimedTurn],
-    length: int,
-    speech_chunk: int,
-    text_chunk: int,
-    silent_speech: int,
-    silent_text: int,
-) -> dict[str, Tokens]:
-    """Whole chunks of at least `length` speech tokens, as many more as the text needs."""
-    chunks = ceil(length / speech_chunk)
-    text = written(assistant, chunks, speech_chunk, text_chunk, silent_text)
-    filled = len(text) // text_chunk * speech_chunk
-    speech = {name: spoken(turns, filled, silent_speech) for name, turns in (("user", user), ("speech", assistant))}
-    return {"user": speech["user"], "text": text, "speech": speech["speech"]}
-
-
-def two_streams(
-    user: Sequence[TimedTurn], assistant: Sequence[TimedTurn], length: int, chunk: int, silent: int
-) -> dict[str, Tokens]:
-    filled = ceil(length / chunk) * chunk
-    return {"user": spoken(user, filled, silent), "speech": spoken(assistant, filled, silent)}

@@ -1,0 +1,136 @@
+"""The nano text language model from nothing: it answers the desk's questions in writing, tool calls included.
+
+    python recipes/nano_text.py --folder runs/nano_text
+
+Run it again to go on where it was stopped. It leaves a model of transformers in the folder's `model`, and prints how
+many held-out questions it answers right.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from duologue.data.tensors import Example
+from duologue.desk import Desk, Question, check, questions
+from duologue.model.backbone import backbone, nano
+from duologue.model.calls import parted, spelt
+from duologue.model.words import ASSISTANT, END, USER, words_of, words_tokenizer
+from duologue.train import Causal, Run, Stage, train
+
+STAGE = Stage("text", learning_rate=2e-3, batch_tokens=4_000, epochs=3, warmup_steps=200, final_rate=0.02)
+QUESTIONS = 120_000
+
+
+def main() -> None:
+    options = parsed()
+    torch.set_num_threads(options.threads)
+    asked = list(islice(questions(1, "train", "en"), options.questions))
+    tokenizer = words_tokenizer(vocabulary(asked))
+    model = Causal(backbone(nano(len(tokenizer), options.width, options.layers), seed=options.seed))
+    stage = replace(STAGE, epochs=options.epochs, seed=options.seed)
+    held_out = list(islice(questions(2, "test", "en"), options.clips))
+    run = Run(options.folder, microbatch_tokens=8_000, bf16=True, validate_every_steps=500, save_every_steps=500)
+    train(model, stage, run, examples(tokenizer, asked), examples(tokenizer, held_out))
+    model.lm.save_pretrained(options.folder / "model")
+    tokenizer.save_pretrained(options.folder / "model")
+    print(*table(model.lm.eval(), tokenizer, held_out), sep="\n")
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("runs/nano_text"), help="where everything is kept")
+    parser.add_argument("--questions", type=int, default=QUESTIONS, help="how many to learn from")
+    parser.add_argument("--epochs", type=int, default=STAGE.epochs)
+    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clips", type=int, default=480, help="held-out questions to ask at the end")
+    return parser.parse_args()
+
+
+# ---------------------------------------------------------------- what is learnt
+
+
+def vocabulary(asked: Sequence[Question]) -> set[str]:
+    """Every word and mark of the questions, of their answers and of the tools' calls; figures are spelt."""
+    words = {word for question in asked for text in texts(question) for word in words_of(text)}
+    return {word for word in words if not word.isdigit()}
+
+
+def texts(question: Question) -> list[str]:
+    return turns_of(question.history, question.text, question.answer, question.tool_call)
+
+
+def turns_of(history: Sequence[Message], text: str, answer: str, called: ToolCall | None) -> list[str]:
+    """What user and assistant write by turns; a call stands behind the answer that goes with it."""
+    turns, call = list[str](), None
+    for message in history:
+        if message.tool_calls:
+            call = message.tool_calls[0]
+        elif message.role == "assistant":
+            turns.append(with_call(message.text, call))
+            call = None
+        elif message.role == "user":
+            turns.append(message.text)
+    return [*turns, text, with_call(answer, called)]
+
+
+def with_call(text: str, call: ToolCall | None) -> str:
+    return f"{text} {spelt(call)}" if call else text
+
+
+def examples(tokenizer: Any, asked: Sequence[Question]) -> list[Example]:
+    return [example(tokenizer, question) for question in asked]
+
+
+def example(tokenizer: Any, question: Question) -> Example:
+    """All turns; the assistant's are learnt, and, as any text, the user's."""
+    tokens = [token for turn, text in enumerate(texts(question)) for token in ids_of(tokenizer, turn, text)]
+    return {"tokens": np.array(tokens), "said": np.ones(len(tokens), bool)}
+
+
+def ids_of(tokenizer: Any, turn: int, text: str) -> list[int]:
+    opens = tokenizer.convert_tokens_to_ids(ASSISTANT if turn % 2 else USER)
+    return [opens, *tokenizer(text).input_ids, tokenizer.convert_tokens_to_ids(END)]
+
+
+# ---------------------------------------------------------------- what came of it
+
+
+def table(lm: Any, tokenizer: Any, asked: Sequence[Question]) -> Iterator[str]:
+    """Answers that the desk's program finds right, by topic, and calls that are the right ones."""
+    right, calls, all_of = Counter[str](), Counter[bool](), Counter[str]()
+    for question in asked:
+        said, called = parted(reply(lm, tokenizer, question), Desk().tools)
+        all_of[question.topic] += 1
+        right[question.topic] += check(question, said)
+        if wanted := question.tool_call:
+            calls[[(c.name, c.parsed()) for c in called] == [(wanted.name, wanted.parsed())]] += 1
+    for topic in sorted(all_of):
+        yield f"{topic:12}  {right[topic]:4} of {all_of[topic]:4}"
+    yield f"{'all':12}  {sum(right.values()):4} of {len(asked):4}   {sum(right.values()) / len(asked):.1%}"
+    yield f"{'tool calls':12}  {calls[True]:4} of {calls.total():4}   {calls[True] / max(1, calls.total()):.1%}"
+
+
+@torch.inference_mode()
+def reply(lm: Any, tokenizer: Any, question: Question) -> str:
+    *before, _ = texts(question)
+    tokens = [token for turn, text in enumerate(before) for token in ids_of(tokenizer, turn, text)]
+    prompt = torch.tensor([[*tokens, tokenizer.convert_tokens_to_ids(ASSISTANT)]])
+    end = tokenizer.convert_tokens_to_ids(END)
+    ids = lm.generate(prompt, max_new_tokens=80, do_sample=False, eos_token_id=end, pad_token_id=end)
+    return str(tokenizer.decode(ids[0, prompt.shape[1] :])).replace(END, "").strip()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""OmniFlatten from nothing to a model that talks, at its nano size, on two cores.
+
+    python recipes/omni_flatten.py --folder runs/omni_flatten
+
+Units, a text model, conversations of the desk by many voices; then the paper's stages: alignment, half duplex, full
+duplex. Run it again to go on where it was stopped. It leaves `model` in the folder, which `duologue talk --system
+omni_flatten --model runs/omni_flatten/model` talks with, and prints how long each part took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from pathlib import Path
+from random import Random
+
+import torch
+
+import nano_text
+import nano_units
+from duologue.data.encode import Encoded
+from duologue.data.tensors import Example
+from duologue.model.backbone import backbone
+from duologue.systems import omni_flatten
+from duologue.systems.omni_flatten import EXAMPLES, STAGES, STREAMS, Codes, Config, OmniFlatten
+from duologue.train import Causal, NextToken, Run, Stage, load_weights, train
+from duologue.units import nano_codec
+from duologue.whole import whole_file
+from nano_units_speech import prepare
+from omni_flatten_data import corpora
+
+HELD_OUT = 64
+"""Examples of each stage that are kept for validation."""
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What a stage of the nano size learns from, and for how long."""
+
+    name: str
+    corpora: tuple[str, ...]
+    epochs: int
+    learning_rate: float
+    batch_tokens: int = 6_000
+
+
+NANO = (
+    Taught("alignment", ("dialogues_0", "dialogues_1", "questions", "answers", "people"), 2, 1.5e-3),
+    Taught("half_duplex", ("dialogues_0", "dialogues_1", "questions", "people"), 3, 1.2e-3),
+    Taught("full_duplex", ("dialogues_0", "dialogues_1", "people"), 4, 1e-3, 10_000),
+)
+
+
+def main() -> None:
+    options = parsed()
+    torch.set_num_threads(options.threads)
+    folder: Path = options.folder
+    with timed(folder, "units"):
+        codec = folder / "units" / "nano_units.safetensors"
+        speech = prepare(folder / "units" / "speech", options.recordings, options.share)
+        if not codec.exists():
+            nano_units.make(folder / "units", options.recordings, speech)
+    with timed(folder, "text"):
+        if not (folder / "text" / "model").exists():
+            nano_text.make(folder / "text", options.threads, share=options.share)
+    with timed(folder, "conversations"):
+        rows = corpora(folder, codec, options.recordings, speech, options.share, options.threads)
+    model = untrained(folder / "text" / "model", codec, omni_flatten.nano(), options.seed)
+    for taught in NANO:
+        with timed(folder, taught.name):
+            learn(model, taught, rows, folder / taught.name, options.seed)
+    model.save(folder / "model")
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("runs/omni_flatten"), help="where everything is kept")
+    parser.add_argument("--recordings", type=Path, default=Path("../shared/data"), help="recordings of people")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the data to make")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    return parser.parse_args()
+
+
+@contextmanager
+def timed(folder: Path, part: str) -> Iterator[None]:
+    """Add the minutes that the part took to `minutes.json`."""
+    began = time.monotonic()
+    yield
+    path = folder / "minutes.json"
+    minutes = json.loads(path.read_text()) if path.exists() else {}
+    minutes[part] = round(minutes.get(part, 0) + (time.monotonic() - began) / 60, 1)
+    whole_file(path, lambda file: file.write(json.dumps(minutes, indent=1).encode()))
+    print(f"{part}: {minutes[part]} min", flush=True)
+
+
+def untrained(text: Path, codec: Path, config: Config, seed: int) -> OmniFlatten:
+    """The text model with tags and units, which begin as what the codec knows of them."""
+    from transformers import AutoTokenizer
+
+    fsq = nano_codec.load(codec).tokenizer.fsq
+    words = AutoTokenizer.from_pretrained(text)
+    return OmniFlatten.grown(backbone(str(text)), words, Codes(fsq.codes, fsq.one_hot()), config, seed)
+
+
+def learn(model: OmniFlatten, taught: Taught, rows: dict[str, list[Encoded]], folder: Path, seed: int) -> None:
+    """One stage, from where its folder was left."""
+    learnt, held_out = examples(model, taught, [row for name in taught.corpora for row in rows[name]])
+    paper = next(stage for stage in STAGES if stage.name == taught.name)
+    stage = replace(
+        paper, learning_rate=taught.learning_rate, epochs=taught.epochs, batch_tokens=taught.batch_tokens, seed=seed
+    )
+    run = Run(folder, microbatch_tokens=max(stage.batch_tokens, longest(learnt)), bf16=True, validate_every_steps=200)
+    train(Causal(model.lm), stage, run, learnt, held_out, NextToken(STREAMS))
+
+
+def examples(model: OmniFlatten, taught: Taught, rows: Sequence[Encoded]) -> tuple[list[Example], list[Example]]:
+    """To learn from, and to validate with: of conversations in an order drawn once."""
+    shuffled = Random(0).sample(rows, len(rows))
+    made = list(EXAMPLES[taught.name](model, shuffled))
+    return made[HELD_OUT:], made[:HELD_OUT]
+
+
+def longest(found: Iterable[Example]) -> int:
+    return max(len(example["said"]) for example in found)
+
+
+if __name__ == "__main__":
+    main()

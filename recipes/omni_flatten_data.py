@@ -1,0 +1,185 @@
+"""The conversations that OmniFlatten learns from, made and encoded: the desk's by many voices, and people's recordings
+with the desk's answers.
+
+Each corpus is made once, its units are kept in blocks: a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import lru_cache, partial
+from math import ceil
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import track
+
+from duologue.data import encode
+from duologue.data.encode import Encoded, Heard
+from duologue.desk import Desk
+from duologue.dialogue import Message, ToolCall
+from duologue.session import HEARD_HZ, Audio
+from duologue.sound.wav import read_channels
+from duologue.synthesis import Plan, Scene, synthesise
+from duologue.synthesis.voice import Manner, speak
+from duologue.units import nano_codec
+from duologue.units.nano_codec import NanoCodec
+from nano_text import turns_of, with_call
+from nano_units_speech import ASSISTANT, Clip, Speech
+
+BLOCK = 64
+LEAD_S, GAP_S, TAIL_S = 0.5, 0.1, 0.8
+"""Around a person's recording: silence before it, between it and the answer, after that."""
+ANSWERED = ("person:barista", "person:fsdd")
+"""People who ask what the desk can answer; others only read."""
+
+Row = dict[str, Any]
+
+
+def plans(noises: str | None, share: float) -> dict[str, Plan]:
+    """What is synthesised: dialogues with both sides; questions and answers are single sentences."""
+    plan = Plan(count=1, noises=noises, snr_db=(12.0, 30.0))
+
+    def some(count: int, seed: int, **changes: Any) -> Plan:
+        return replace(plan, count=max(2, round(count * share)), seed=seed, **changes)
+
+    return {
+        "dialogues_0": some(2048, 10, exchanges=(1, 3), timing="prompt"),
+        "dialogues_1": some(2048, 11, exchanges=(1, 3), timing="prompt"),
+        "questions": some(5120, 20, kind="utterances"),
+        "answers": some(2048, 30, kind="utterances", says="answers"),
+    }
+
+
+def corpora(
+    folder: Path, codec: Path, recordings: Path, speech: Speech, share: float, workers: int
+) -> dict[str, list[Encoded]]:
+    """All conversations, by corpus; what is not there yet is made."""
+    noises = str(recordings) if (recordings / "manifest.jsonl").exists() else None
+    found = {"people": people(folder / "people", codec, speech, workers)}
+    for name, plan in plans(noises, share).items():
+        found[name] = desk(folder / name, codec, plan, workers)
+    return found
+
+
+def desk(folder: Path, codec: Path, plan: Plan, workers: int) -> list[Encoded]:
+    """A corpus of the desk's."""
+    manifest = synthesise(folder, plan, workers).manifest
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    return in_blocks(folder / "units", rows, partial(encoded_desk, codec, folder), workers)
+
+
+def people(folder: Path, codec: Path, speech: Speech, workers: int, split: Any = "train") -> list[Encoded]:
+    """What people asked, and read, with answers to what the desk can answer."""
+    numbers = speech.numbers(split, "person:")
+    clips = [(*speech.clips[n][:1], speech.audio(n)) for n in numbers if speech.clips[n][0].text]
+    return in_blocks(folder / "units", clips, partial(encoded_person, codec), workers)
+
+
+# ---------------------------------------------------------------- in blocks, by several processes
+
+
+def in_blocks(folder: Path, items: Sequence[Any], encoded: Callable[[Any], Encoded], workers: int) -> list[Encoded]:
+    """Each item encoded, in order. Blocks that are there are not made again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    blocks = [items[start : start + BLOCK] for start in range(0, len(items), BLOCK)]
+    paths = [folder / f"{number:05}.jsonl" for number in range(len(blocks))]
+    missing = [n for n, path in enumerate(paths) if not path.exists()]
+    with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        jobs = [pool.submit(_block, paths[n], blocks[n], encoded) for n in missing]
+        for job in track(jobs, f"units of {folder.parent.name}", disable=not jobs):
+            job.result()
+    return [row for path in paths for row in encode.read(path)]
+
+
+def _block(path: Path, items: Sequence[Any], encoded: Callable[[Any], Encoded]) -> None:
+    encode.write(path, [encoded(item) for item in items])
+
+
+@lru_cache
+def _codec(path: Path) -> NanoCodec:
+    return nano_codec.load(path)
+
+
+# ---------------------------------------------------------------- the desk's
+
+
+def encoded_desk(codec: Path, folder: Path, row: Row) -> Encoded:
+    """A line of a synthesised manifest. The assistant's text is what it says and then the call that goes with it."""
+    sound = read_channels(folder / row["path"], HEARD_HZ)
+    if row["kind"] != "dialogue":
+        sound = np.stack((sound[:, 0], sound[:, 0]), axis=1)
+    texts = turn_texts(row)
+    events = [event for event in Scene.from_json(row["scene"]).events if event.speaker != "bystander"]
+    said = [
+        Heard(
+            event.speaker,
+            event.start_s,
+            event.end_s,
+            event.text if event.speaker == "user" else texts.get(event.turn or 0, event.text),
+            event.turn if event.kind != "back_channel" else None,
+            event.cut,
+        )
+        for event in events
+    ]
+    if row["kind"] != "dialogue" and said[0].speaker == "user":
+        said.append(Heard("assistant", said[0].end_s, said[0].end_s, texts[1], 1))
+    return encode.encode(row["path"], sound, said, _codec(codec).tokenizer)
+
+
+def turn_texts(row: Row) -> dict[int, str]:
+    """What is written in each turn of a dialogue, by its number."""
+    found = {}
+    for question in row["questions"]:
+        history = [message(m) for m in question["history"]]
+        call = question["tool_call"] and ToolCall(**question["tool_call"])
+        turns = turns_of(history, question["text"], question["answer"], call)
+        first = question.get("turn", len(turns) - 2) - len(turns) + 2
+        found |= dict(enumerate(turns, first))
+    return found
+
+
+def message(row: Row) -> Message:
+    return Message(**{**row, "tool_calls": tuple(ToolCall(**call) for call in row["tool_calls"])})
+
+
+# ---------------------------------------------------------------- people's
+
+
+def encoded_person(codec: Path, clip_and_sound: tuple[Clip, Audio]) -> Encoded:
+    """A recording of a person; with the desk's answer behind it where the person asks."""
+    clip, heard = clip_and_sound
+    answer = answer_to(clip.text) if clip.voice.startswith(ANSWERED) else ""
+    spoken = speak(Manner(ASSISTANT), answer.partition(" <call>")[0]) if answer else np.zeros(0, np.float32)
+    end_s = LEAD_S + len(heard) / HEARD_HZ
+    start_s = end_s + GAP_S
+    sound = np.zeros((ceil((start_s + TAIL_S) * HEARD_HZ) + len(spoken), 2), np.float32)
+    for channel, (at_s, part) in enumerate(((LEAD_S, heard), (start_s, spoken))):
+        first = round(at_s * HEARD_HZ)
+        sound[first : first + len(part), channel] = part
+    said = [Heard("user", LEAD_S, end_s, clip.text, 0 if answer else None)]
+    if answer:
+        said.append(Heard("assistant", start_s, start_s + len(spoken) / HEARD_HZ, answer, 1))
+    return encode.encode(clip.voice, sound, said, _codec(codec).tokenizer)
+
+
+def answer_to(text: str) -> str:
+    """The desk's answer with its call, "" where it has none."""
+    told = desk_mind().answer([Message("user", text)])
+    if not told.tool_calls:
+        return told.text if told.topic else ""
+    call = told.tool_calls[0]
+    result = Message("tool", desk_mind().run(call), call_id=call.call_id)
+    confirmed = desk_mind().answer([Message("user", text), Message("assistant", tool_calls=(call,)), result])
+    return with_call(confirmed.text, call)
+
+
+@lru_cache
+def desk_mind() -> Desk:
+    return Desk()

@@ -1,0 +1,123 @@
+"""Recordings as units: a conversation as a language model sees it, before any layout.
+
+The user's channel is encoded whole, noise and silence included, as it will be heard live; of the assistant's only
+where it speaks. Places are counted in units.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from duologue.dialogue import Speaker
+from duologue.sound import Audio
+from duologue.units.codec import UnitEncoder, encode_whole
+from duologue.whole import whole_file
+
+BEFORE_UNITS = 8
+"""Of the assistant's channel that the encoder hears before it speaks: silence, as a decoder begins."""
+
+
+class WordTimer(UnitEncoder, Protocol):
+    """An encoder that knows which unit a word ends in."""
+
+    def word_ends(self, codes: Tensor, words: Sequence[str]) -> list[int]: ...
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A stretch of one voice on the clock. `text`: what is said; of the assistant's also what is only written."""
+
+    speaker: Speaker
+    start_s: float
+    end_s: float
+    text: str
+    turn: int | None = None
+    cut: bool = False
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The same in units: `start` up to `start + len(units)`. `ends`: where each of the user's words ends."""
+
+    speaker: Speaker
+    start: int
+    units: tuple[int, ...]
+    text: str
+    ends: tuple[int, ...] = ()
+    turn: int | None = None
+    cut: bool = False
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A conversation: the user's whole channel, and who says what in it. `name` tells where it is from."""
+
+    name: str
+    user: tuple[int, ...]
+    stretches: tuple[Stretch, ...]
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Self:
+        stretches = tuple(
+            Stretch(**{**s, "units": tuple(s["units"]), "ends": tuple(s["ends"])}) for s in row["stretches"]
+        )
+        return cls(row["name"], tuple(row["user"]), stretches)
+
+
+def encode(name: str, sound: Audio, said: Iterable[Heard], encoder: WordTimer) -> Encoded:
+    """Of sound [N, 2] at the encoder's rate, user left and assistant right."""
+    user = units_of(sound[:, 0], encoder)
+    return Encoded(name, tuple(user.tolist()), tuple(_stretch(one, sound[:, 1], user, encoder) for one in said))
+
+
+def units_of(audio: Audio, encoder: UnitEncoder) -> NDArray[np.int64]:
+    """[N] → units [T] of the first book."""
+    return encode_whole(encoder, torch.from_numpy(np.ascontiguousarray(audio, np.float32))[None])[0, 0].numpy()
+
+
+def _stretch(said: Heard, assistant: Audio, user: NDArray[np.int64], encoder: WordTimer) -> Stretch:
+    start, end = int(said.start_s * encoder.unit_hz), ceil(said.end_s * encoder.unit_hz)
+    ends: tuple[int, ...] = ()
+    if said.speaker == "user":
+        units, words = user[start:end], spoken_words(said.text)
+        found = encoder.word_ends(torch.from_numpy(units), words) if words else []
+        ends = tuple(start + end for end in found)
+    else:
+        samples, before = round(encoder.heard_hz / encoder.unit_hz), min(start, BEFORE_UNITS)
+        units = units_of(assistant[(start - before) * samples : end * samples], encoder)[before:]
+    return Stretch(said.speaker, start, tuple(units.tolist()), said.text, ends, said.turn, said.cut)
+
+
+def spoken_words(text: str) -> list[str]:
+    """The words of an English text as letters a-z and '."""
+    return re.findall(r"[a-z']+", text.lower())
+
+
+# ---------------------------------------------------------------- on the disk
+
+
+def write(path: str | Path, rows: Iterable[Encoded]) -> None:
+    """One JSON object per line; whole or not at all."""
+    lines = "".join(json.dumps(asdict(row), separators=(",", ":")) + "\n" for row in rows)
+    whole_file(path, lambda file: file.write(lines.encode()))
+
+
+def read(path: str | Path) -> Iterator[Encoded]:
+    """What `write` wrote. Raises FileNotFoundError; ValueError for a line that is none."""
+    with Path(path).open() as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield Encoded.from_json(json.loads(line))
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"{path}:{number}: no encoded conversation ({error!r}); encode it again") from error

@@ -1,0 +1,345 @@
+"""OmniFlatten: one ordinary language model that listens and speaks at once (Zhang et al. 2024, arXiv 2410.17799).
+
+    user speech ┐
+    user text   ├ cut into chunks, laid end to end in one lane → decoder-only model → text and units → sound
+    text        │
+    speech      ┘
+
+Three stages of training peel the streams off: samples of recognition and of speaking align units with text; half
+duplex has all four streams turn by turn; full duplex has the user's speech, the text and the speech of the assistant
+chunk by chunk, and in the end the two kinds of speech alone. Sections are those of the paper.
+
+Beyond the paper: the model may write down what it hears while it hears it (`Config.heard_chunk`), and users cut in and
+say "mm-hm" in the data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from math import ceil
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from duologue.data.encode import Encoded, Stretch, spoken_words
+from duologue.data.tensors import Example
+from duologue.data.timed import TimedTurn, spoken, written
+from duologue.layout import Cell, Columns, Grid, Hear, Layout, Put, Say, Tokens, weave
+from duologue.model.backbone import backbone
+from duologue.model.tokens import Drawn, Group, IdMap, Vectors, add_tokens
+from duologue.model.words import CALL
+from duologue.train.stage import Stage
+from duologue.whole import whole_file
+
+# ---------------------------------------------------------------- sizes
+
+
+@dataclass(frozen=True)
+class Config:
+    """Tokens of each stream in a chunk (section 2.3): at 25 units a second, 10 are 400 ms.
+
+    speech_chunk   units, of the user and of the assistant
+    text_chunk     of the assistant's text; 0: two streams, without it
+    heard_chunk    of what the model writes of the user's words, before its own; 0: as the paper has it
+    """
+
+    speech_chunk: int = 10
+    text_chunk: int = 2
+    heard_chunk: int = 0
+
+
+def paper() -> Config:
+    return Config()
+
+
+def nano() -> Config:
+    """It also writes what it hears: a small model answers better what it has in words."""
+    return Config(heard_chunk=3)
+
+
+BASE = "Qwen/Qwen2-0.5B"
+"""The paper's backbone."""
+
+# ---------------------------------------------------------------- tokens
+
+
+class Tags(NamedTuple):
+    """Ids of the tokens that are neither text nor units (section 2.1). Silence is no unit of the tokenizer's."""
+
+    asr: int
+    tts: int
+    sos: int
+    eos: int
+    sot: int
+    eot: int
+    silent_speech: int
+    silent_text: int
+
+
+TAG_TOKENS = ("[ASR]", "[TTS]", "[SOS]", "[EOS]", "[SOT]", "[EOT]", "[silent speech]", "[silent text]")
+STREAMS = ("user", "heard", "text", "speech")
+"""In the order of their training: what the user says, what is understood of it, what is answered, how it sounds."""
+
+# ---------------------------------------------------------------- layouts
+
+
+def alignment(task: Literal["asr", "tts"], tags: Tags) -> Layout:
+    """A sample of recognition or of speaking (section 2.1): what is given, then what is asked for."""
+    speech, text = (Hear, Say) if task == "asr" else (Say, Hear)
+
+    def columns() -> Columns:
+        parts = [_part(tags.sos, speech("speech"), tags.eos), _part(tags.sot, text("text"), tags.eot)]
+        yield Put(tags.asr if task == "asr" else tags.tts)
+        for part in parts if task == "asr" else reversed(parts):
+            yield from part
+
+    return Layout(columns, ("speech", "text"))
+
+
+def half_duplex(tags: Tags, user_text: type[Hear | Say] = Say) -> Layout:
+    """Four streams by turn (section 2.2): hear, write what was heard, answer in text, speak."""
+
+    def columns() -> Columns:
+        while True:
+            yield from _part(tags.sos, Hear("user"), tags.eos)
+            yield from _part(tags.sot, user_text("heard"), tags.eot)
+            yield from _part(tags.sot, Say("text"), tags.eot)
+            yield from _part(tags.sos, Say("speech"), tags.eos)
+
+    return Layout(columns, STREAMS)
+
+
+def _part(opens: int, cell: Cell, closes: int) -> Columns:
+    """`cell` again and again, up to and with its closing tag; the opening tag is put."""
+    yield Put(opens)
+    while (yield cell) != closes:
+        pass
+
+
+@lru_cache
+def full_duplex(config: Config) -> Layout:
+    """Three streams by chunk (section 2.3), two without text (2.4), four with what is heard."""
+    kinds: tuple[Hear | Say, ...] = (Hear("user"), Say("heard"), Say("text"), Say("speech"))
+    sizes = (config.speech_chunk, config.heard_chunk, config.text_chunk, config.speech_chunk)
+    chunk = [(cell, size) for cell, size in zip(kinds, sizes, strict=True) if size]
+
+    def columns() -> Columns:
+        while True:
+            for cell, size in chunk:
+                for _ in range(size):
+                    yield cell
+
+    return Layout(columns, tuple(cell.stream for cell, _ in chunk), fixed=True)
+
+
+# ---------------------------------------------------------------- streams
+
+
+def streams(
+    config: Config,
+    tags: Tags,
+    user: Sequence[TimedTurn],
+    assistant: Sequence[TimedTurn],
+    length: int,
+    heard: Sequence[TimedTurn] = (),
+) -> dict[str, Tokens]:
+    """Turns in time as the streams of `full_duplex`: whole chunks of at least `length` units, more where the text
+    needs them. `heard` are the words of the user, each at the place where it can be known."""
+    chunks = ceil(length / config.speech_chunk)
+    sizes = {"heard": config.heard_chunk, "text": config.text_chunk}
+    texts = {
+        name: written(turns, chunks, config.speech_chunk, sizes[name], tags.silent_text)
+        for name, turns in (("heard", heard), ("text", assistant))
+        if sizes[name]
+    }
+    chunks = max([chunks, *(len(text) // sizes[name] for name, text in texts.items())])
+    for name, text in texts.items():
+        missing = chunks * sizes[name] - len(text)
+        texts[name] = np.pad(text, (0, missing), constant_values=tags.silent_text)
+    speech = {
+        name: spoken(turns, chunks * config.speech_chunk, tags.silent_speech)
+        for name, turns in (("user", user), ("speech", assistant))
+    }
+    return {"user": speech["user"], **texts, "speech": speech["speech"]}
+
+
+def example(layout: Layout, woven: dict[str, Any]) -> Example:
+    """What the loop learns from: tokens, the loss mask, and the number in STREAMS of each token's stream, all [S]."""
+    grid: Grid = weave(layout, woven)
+    number = np.array([*(STREAMS.index(name) for name in layout.streams), 0])
+    return {"tokens": grid.tokens[:, 0], "said": grid.said[:, 0], "stream": number[grid.stream[:, 0]]}
+
+
+# ---------------------------------------------------------------- the model
+
+
+class Codes(NamedTuple):
+    """Units that a model is given: how many, and, where the codec has them, a vector for each [codes, any width]."""
+
+    codes: int
+    vectors: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class OmniFlatten:
+    """A causal language model of transformers with its tokenizer, to which tags and units were added."""
+
+    lm: Any
+    words: Any
+    ids: IdMap
+    config: Config
+
+    @classmethod
+    def grown(cls, lm: Any, words: Any, codes: Codes, config: Config, seed: int = 0) -> Self:
+        """Of a text model: tags and units are added to both, in place (section 2)."""
+        units = [f"<unit {n}>" for n in range(codes.codes)]
+        start = Drawn("normal") if codes.vectors is None else Vectors(codes.vectors)
+        groups = [Group("tags", TAG_TOKENS, special=True), Group("units", units, start, special=True, book=0)]
+        return cls(lm, words, add_tokens(lm, words, groups, seed), config)
+
+    @property
+    def tags(self) -> Tags:
+        return Tags(*self.ids["tags"].ids)
+
+    @property
+    def texts(self) -> range:
+        """Ids of the words, all that the tokenizer had before."""
+        return range(self.tags.asr)
+
+    def may_hold(self, stream: str) -> Tensor:
+        """Ids that the model may place in a stream of `full_duplex`."""
+        if stream == "speech":
+            return torch.tensor([self.tags.silent_speech, *self.ids["units"].ids])
+        return torch.tensor([self.tags.silent_text, *self.texts])
+
+    def text_ids(self, text: str) -> list[int]:
+        ids: list[int] = self.words(text, add_special_tokens=False).input_ids
+        return ids
+
+    def unit_ids(self, codes: Iterable[int]) -> list[int]:
+        offset = self.ids["units"].offset
+        return [offset + int(code) for code in codes]
+
+    # ------------------------------------------------------------ on the disk
+
+    def save(self, folder: str | Path) -> None:
+        """As a folder of transformers, with `ids.json` and `omni_flatten.json` beside the weights."""
+        folder = Path(folder)
+        self.lm.save_pretrained(folder)
+        self.words.save_pretrained(folder)
+        self.ids.save(folder)
+        sizes = json.dumps(asdict(self.config), indent=1).encode()
+        whole_file(folder / "omni_flatten.json", lambda file: file.write(sizes))
+
+    @classmethod
+    def load(cls, folder: str | Path, dtype: torch.dtype = torch.float32) -> Self:
+        """What `save` wrote. Raises ValueError for a folder with something else."""
+        from transformers import AutoTokenizer
+
+        folder = Path(folder)
+        if not (folder / "omni_flatten.json").is_file():
+            raise ValueError(f"{folder} holds no OmniFlatten model; recipes/omni_flatten.py makes one")
+        config = Config(**json.loads((folder / "omni_flatten.json").read_text()))
+        words = AutoTokenizer.from_pretrained(folder)
+        return cls(backbone(str(folder), dtype), words, IdMap.load(folder, words), config)
+
+
+# ---------------------------------------------------------------- what it learns from
+
+
+HEARD_LATER = 3
+"""Units after its end that a word of the user's is written: by then it can be told from a longer one."""
+
+
+def alignment_examples(model: OmniFlatten, rows: Iterable[Encoded]) -> Iterator[Example]:
+    """The user's stretches to be recognised, the assistant's to be spoken (section 2.1)."""
+    for stretch in (stretch for row in rows for stretch in row.stretches if not stretch.cut):
+        layout = alignment("asr" if stretch.speaker == "user" else "tts", model.tags)
+        said, _, _ = stretch.text.partition(CALL)
+        speech, text = [*model.unit_ids(stretch.units), model.tags.eos], [*model.text_ids(said), model.tags.eot]
+        yield example(layout, {"speech": speech, "text": text})
+
+
+def half_duplex_examples(model: OmniFlatten, rows: Iterable[Encoded]) -> Iterator[Example]:
+    """Whole exchanges (section 2.2), up to an answer of which the sound is cut or missing: that one in text alone."""
+    tags = model.tags
+    for row in rows:
+        woven: dict[str, list[int]] = {name: [] for name in STREAMS}
+        for asked, answer in exchanges(row):
+            heard = " ".join(stretch.text for stretch in asked)
+            woven["user"] += [*model.unit_ids(_between(row, asked)), tags.eos]
+            woven["heard"] += [*model.text_ids(heard), tags.eot]
+            woven["text"] += [*model.text_ids(answer.text), tags.eot]
+            if answer.cut or not answer.units:
+                break
+            woven["speech"] += [*model.unit_ids(answer.units), tags.eos]
+        if woven["text"]:
+            yield example(half_duplex(tags), woven)
+
+
+def full_duplex_examples(model: OmniFlatten, rows: Iterable[Encoded]) -> Iterator[Example]:
+    """Conversations by chunk (sections 2.3 and 2.4), with what is really heard while the user is silent."""
+    for row in rows:
+        yield example(full_duplex(model.config), timed(model, row))
+
+
+def timed(model: OmniFlatten, row: Encoded) -> dict[str, Tokens]:
+    """The streams of a conversation by chunk. The user's sound goes on at the end as it ended."""
+    config, said = model.config, [stretch for stretch in row.stretches if stretch.speaker == "assistant"]
+    whole = len(row.user) // config.speech_chunk * config.speech_chunk
+    assistant = [_turn(model, stretch) for stretch in said]
+    user = TimedTurn(0, tuple(model.unit_ids(row.user[:whole])))
+    heard = [word for stretch in row.stretches for word in _words(model, stretch)]
+    woven = streams(config, model.tags, [user], assistant, whole, sorted(heard, key=lambda word: word.start))
+    woven["user"][whole:] = np.resize(woven["user"][whole - config.speech_chunk : whole], len(woven["user"]) - whole)
+    return woven
+
+
+def exchanges(row: Encoded) -> Iterator[tuple[list[Stretch], Stretch]]:
+    """The stretches of each of the user's turns, and the answer to it. Back-channels are no turns."""
+    asked: list[Stretch] = []
+    for stretch in sorted((s for s in row.stretches if s.turn is not None), key=lambda s: (s.turn, s.start)):
+        if stretch.speaker == "user":
+            asked.append(stretch)
+        elif asked:
+            yield asked, stretch
+            asked = []
+
+
+def _between(row: Encoded, stretches: Sequence[Stretch]) -> tuple[int, ...]:
+    return row.user[stretches[0].start : stretches[-1].start + len(stretches[-1].units)]
+
+
+def _turn(model: OmniFlatten, stretch: Stretch) -> TimedTurn:
+    speech, text = model.unit_ids(stretch.units), model.text_ids(stretch.text)
+    return TimedTurn(stretch.start, tuple(speech), tuple(text), len(speech) if stretch.cut else None)
+
+
+def _words(model: OmniFlatten, stretch: Stretch) -> Iterator[TimedTurn]:
+    for word, end in zip(spoken_words(stretch.text), stretch.ends, strict=False):
+        yield TimedTurn(end + HEARD_LATER, (), tuple(model.text_ids(word)))
+
+
+# ---------------------------------------------------------------- stages (section 4)
+
+
+def _stage(name: str) -> Stage:
+    return Stage(
+        name, learning_rate=2e-5, batch_tokens=200_000, epochs=5, warmup_steps=100, final_rate=0.1, mean_over="streams"
+    )
+
+
+STAGES: tuple[Stage, ...] = (_stage("alignment"), _stage("half_duplex"), _stage("full_duplex"), _stage("two_streams"))
+EXAMPLES: Mapping[str, Callable[[OmniFlatten, Iterable[Encoded]], Iterator[Example]]] = {
+    "alignment": alignment_examples,
+    "half_duplex": half_duplex_examples,
+    "full_duplex": full_duplex_examples,
+    "two_streams": full_duplex_examples,
+}
+"""What each stage learns from."""
