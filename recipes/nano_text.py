@@ -21,6 +21,7 @@ import torch
 
 from duologue.data.tensors import Example
 from duologue.desk import Desk, Question, check, questions
+from duologue.dialogue import ToolCall
 from duologue.model.backbone import backbone, nano
 from duologue.model.calls import parted, spelt
 from duologue.model.words import ASSISTANT, END, USER, words_of, words_tokenizer
@@ -33,16 +34,32 @@ QUESTIONS = 120_000
 def main() -> None:
     options = parsed()
     torch.set_num_threads(options.threads)
-    asked = list(islice(questions(1, "train", "en"), options.questions))
-    tokenizer = words_tokenizer(vocabulary(asked))
-    model = Causal(backbone(nano(len(tokenizer), options.width, options.layers), seed=options.seed))
-    stage = replace(STAGE, epochs=options.epochs, seed=options.seed)
     held_out = list(islice(questions(2, "test", "en"), options.clips))
-    run = Run(options.folder, microbatch_tokens=8_000, bf16=True, validate_every_steps=500, save_every_steps=500)
+    lm, tokenizer = make(
+        options.folder, held_out, options.questions, options.epochs, options.width, options.layers, options.seed
+    )
+    print(*table(lm, tokenizer, held_out), sep="\n")
+
+
+def make(
+    folder: Path,
+    held_out: Sequence[Question],
+    count: int = QUESTIONS,
+    epochs: int | None = STAGE.epochs,
+    width: int = 256,
+    layers: int = 6,
+    seed: int = 0,
+) -> tuple[Any, Any]:
+    """Train the model, from where `folder` was left; it and its tokenizer, also in the folder's `model`."""
+    asked = list(islice(questions(1, "train", "en"), count))
+    tokenizer = words_tokenizer(vocabulary(asked))
+    model = Causal(backbone(nano(len(tokenizer), width, layers), seed=seed))
+    stage = replace(STAGE, epochs=epochs, seed=seed)
+    run = Run(folder, microbatch_tokens=8_000, bf16=True, validate_every_steps=500, save_every_steps=500)
     train(model, stage, run, examples(tokenizer, asked), examples(tokenizer, held_out))
-    model.lm.save_pretrained(options.folder / "model")
-    tokenizer.save_pretrained(options.folder / "model")
-    print(*table(model.lm.eval(), tokenizer, held_out), sep="\n")
+    model.lm.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    return model.lm.eval(), tokenizer
 
 
 def parsed() -> argparse.Namespace:
@@ -68,13 +85,9 @@ def vocabulary(asked: Sequence[Question]) -> set[str]:
 
 
 def texts(question: Question) -> list[str]:
-    return turns_of(question.history, question.text, question.answer, question.tool_call)
-
-
-def turns_of(history: Sequence[Message], text: str, answer: str, called: ToolCall | None) -> list[str]:
     """What user and assistant write by turns; a call stands behind the answer that goes with it."""
     turns, call = list[str](), None
-    for message in history:
+    for message in question.history:
         if message.tool_calls:
             call = message.tool_calls[0]
         elif message.role == "assistant":
@@ -82,7 +95,7 @@ def turns_of(history: Sequence[Message], text: str, answer: str, called: ToolCal
             call = None
         elif message.role == "user":
             turns.append(message.text)
-    return [*turns, text, with_call(answer, called)]
+    return [*turns, question.text, with_call(question.answer, question.tool_call)]
 
 
 def with_call(text: str, call: ToolCall | None) -> str:

@@ -37,11 +37,23 @@ def main() -> None:
     options = parsed()
     torch.set_num_threads(1)
     speech = prepare(options.folder / "speech", options.recordings, options.share)
-    tokenizer = trained_tokenizer(speech, options.folder, options.recordings, options.tokenizer_steps)
-    print(*tokenizer_table(tokenizer, speech), sep="\n", flush=True)
-    codec = NanoCodec(tokenizer, trained_decoder(speech, tokenizer, options.folder, options.decoder_steps))
-    save(codec, options.folder / "nano_units.safetensors")
+    codec = make(speech, options.folder, options.recordings, options.tokenizer_steps, options.decoder_steps)
     print(*codec_table(codec, options.clips), sep="\n", flush=True)
+
+
+def make(
+    speech: Speech,
+    folder: Path,
+    recordings: Path,
+    tokenizer_steps: int = TOKENIZER.steps,
+    decoder_steps: int = DECODER.steps,
+) -> NanoCodec:
+    """Train both parts, from where `folder` was left, and write them to its `nano_units.safetensors`."""
+    tokenizer = trained_tokenizer(speech, folder, recordings, tokenizer_steps)
+    print(*tokenizer_table(tokenizer, speech), sep="\n", flush=True)
+    codec = NanoCodec(tokenizer, trained_decoder(speech, tokenizer, folder, decoder_steps))
+    save(codec, folder / "nano_units.safetensors")
+    return codec
 
 
 def parsed() -> argparse.Namespace:

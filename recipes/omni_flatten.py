@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from random import Random
 
@@ -25,10 +25,11 @@ import nano_text
 import nano_units
 from duologue.data.encode import Encoded
 from duologue.data.tensors import Example
+from duologue.desk import questions
 from duologue.model.backbone import backbone
 from duologue.systems import omni_flatten
 from duologue.systems.omni_flatten import EXAMPLES, STAGES, STREAMS, Codes, Config, OmniFlatten
-from duologue.train import Causal, NextToken, Run, Stage, load_weights, train
+from duologue.train import Causal, NextToken, Run, train
 from duologue.units import nano_codec
 from duologue.whole import whole_file
 from nano_units_speech import prepare
@@ -64,10 +65,11 @@ def main() -> None:
         codec = folder / "units" / "nano_units.safetensors"
         speech = prepare(folder / "units" / "speech", options.recordings, options.share)
         if not codec.exists():
-            nano_units.make(folder / "units", options.recordings, speech)
+            nano_units.make(speech, folder / "units", options.recordings)
     with timed(folder, "text"):
         if not (folder / "text" / "model").exists():
-            nano_text.make(folder / "text", options.threads, share=options.share)
+            held_out = list(islice(questions(2, "test", "en"), 480))
+            nano_text.make(folder / "text", held_out, round(options.share * nano_text.QUESTIONS))
     with timed(folder, "conversations"):
         rows = corpora(folder, codec, options.recordings, speech, options.share, options.threads)
     model = untrained(folder / "text" / "model", codec, omni_flatten.nano(), options.seed)

@@ -7,7 +7,7 @@ Each corpus is made once, its units are kept in blocks: a run that was stopped g
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -22,15 +22,15 @@ from rich.progress import track
 
 from duologue.data import encode
 from duologue.data.encode import Encoded, Heard
-from duologue.desk import Desk
-from duologue.dialogue import Message, ToolCall
+from duologue.desk import Desk, Question
+from duologue.dialogue import Message
 from duologue.session import HEARD_HZ, Audio
 from duologue.sound.wav import read_channels
 from duologue.synthesis import Plan, Scene, synthesise
 from duologue.synthesis.voice import Manner, speak
 from duologue.units import nano_codec
 from duologue.units.nano_codec import NanoCodec
-from nano_text import turns_of, with_call
+from nano_text import texts, with_call
 from nano_units_speech import ASSISTANT, Clip, Speech
 
 BLOCK = 64
@@ -136,17 +136,10 @@ def encoded_desk(codec: Path, folder: Path, row: Row) -> Encoded:
 def turn_texts(row: Row) -> dict[int, str]:
     """What is written in each turn of a dialogue, by its number."""
     found = {}
-    for question in row["questions"]:
-        history = [message(m) for m in question["history"]]
-        call = question["tool_call"] and ToolCall(**question["tool_call"])
-        turns = turns_of(history, question["text"], question["answer"], call)
-        first = question.get("turn", len(turns) - 2) - len(turns) + 2
-        found |= dict(enumerate(turns, first))
+    for asked in row["questions"]:
+        turns = texts(Question.from_json(asked))
+        found |= dict(enumerate(turns, asked.get("turn", len(turns) - 2) - len(turns) + 2))
     return found
-
-
-def message(row: Row) -> Message:
-    return Message(**{**row, "tool_calls": tuple(ToolCall(**call) for call in row["tool_calls"])})
 
 
 # ---------------------------------------------------------------- people's

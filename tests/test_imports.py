@@ -21,6 +21,7 @@ DOWNHILL = (
     ("systems",),
     ("talk", "microphone", "doctor", "synthesis"),
     ("evaluate", "serve"),
+    ("verbs",),
     ("__main__",),
 )
 LEVEL = {name: level for level, names in enumerate(DOWNHILL) for name in names}

@@ -183,7 +183,7 @@ def test_the_gradient_is_clipped_before_the_update(tmp_path: Path) -> None:
         gradients = [parameter.grad for parameter in learner.model.parameters() if parameter.grad is not None]
         seen.append(math.sqrt(sum(float((gradient**2).sum()) for gradient in gradients)))
 
-    learner.optimizer.register_step_pre_hook(look)
+    learner.optimizers[0].register_step_pre_hook(look)
     data = Batches(examples(0, 40), stage.batching)
     measured = learner.update(data, data.epoch(0)[0], 0, 10)
     assert measured["gradient_norm"] > 0.1

@@ -7,11 +7,10 @@ from collections.abc import Callable
 import numpy as np
 
 from duologue.engines import EngineError
-from duologue.session import HEARD_HZ, Event
-from duologue.turns import TurnSession
+from duologue.session import HEARD_HZ, Event, Session
 
 
-def converse_live(session: TurnSession, tell: Callable[[Event], None]) -> None:
+def converse_live(session: Session, tell: Callable[[Event], None]) -> None:
     """Hear the microphone and speak, frame by frame, until Ctrl-C. `tell` is given every event.
 
     Raises EngineError where sounddevice or a sound card is missing.

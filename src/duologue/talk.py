@@ -9,18 +9,33 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from duologue.dialogue import Dialogue, Utterance
-from duologue.session import HEARD_HZ, Audio, Event
+from duologue.session import HEARD_HZ, Audio, Event, Session
 from duologue.sound.frames import Framer
 from duologue.sound.wav import resample
-from duologue.turns import TurnSession
 
 LONGEST_REPLY_S = 120.0
+
+
+class Converser(Session, Protocol):
+    """A session that tells when it has nothing more to say."""
+
+    @property
+    def frame_s(self) -> float: ...
+    @property
+    def settles_s(self) -> float:
+        """Silence after which it has understood that nobody speaks any more."""
+        ...
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is speaking, or about to, or still listening to something."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -40,7 +55,7 @@ class Conversation:
         }
 
 
-def converse(session: TurnSession, heard: Audio) -> Conversation:
+def converse(session: Converser, heard: Audio) -> Conversation:
     """Let `session` hear [N] samples at 16 kHz, then silence until it has nothing more to say."""
     said, events = [], list[Event]()
     for frame in _frames(session, heard):
@@ -54,16 +69,15 @@ def converse(session: TurnSession, heard: Audio) -> Conversation:
     return Conversation(np.stack((theirs, ours), axis=1), session.said_hz, tuple(events), dialogue_of(events))
 
 
-def _frames(session: TurnSession, heard: Audio) -> Iterator[Audio]:
+def _frames(session: Converser, heard: Audio) -> Iterator[Audio]:
     framer = Framer(session.heard_samples)
     yield from framer.push(heard)
     yield from framer.flush()
     silence = np.zeros(session.heard_samples, np.float32)
-    settings = session.settings.utterance
-    for _ in range(-(-settings.min_silence_ms * HEARD_HZ // (1000 * session.heard_samples)) + 1):
+    for _ in range(round(session.settles_s / session.frame_s)):
         yield silence
     for _ in range(round(LONGEST_REPLY_S / session.frame_s)):
-        if not (session.replying or session.listening):
+        if not session.busy:
             return
         yield silence
 

@@ -119,6 +119,15 @@ class TurnSession:
         """Whether an utterance is open, or a reply is stopped until it is known what was said."""
         return self._listener.start is not None or self._stopped is not None
 
+    @property
+    def busy(self) -> bool:
+        return self.replying or self.listening
+
+    @property
+    def settles_s(self) -> float:
+        """Silence that ends an utterance for sure."""
+        return (-(-self.settings.utterance.min_silence_ms // WINDOW_MS) + 1) * self.frame_s
+
     # ------------------------------------------------ a frame
 
     def step(self, heard: Audio) -> Said:

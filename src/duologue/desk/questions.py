@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from random import Random
-from typing import Literal
+from typing import Any, Literal, Self
 
 from duologue.desk.answering import exchange
 from duologue.desk.intents import Asked, Content, Intent, sentence_case
@@ -50,6 +50,23 @@ class Question:
     history: tuple[Message, ...]
     reasoning: str
     content: Content
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Self:
+        """Of a dict as `dataclasses.asdict` makes it; what else is in it is passed over. Raises KeyError, TypeError."""
+        plain = {name.name: row[name.name] for name in fields(cls)}
+        return cls(
+            **{
+                **plain,
+                "tool_call": row["tool_call"] and ToolCall(**row["tool_call"]),
+                "history": tuple(map(_message, row["history"])),
+                "content": Content(row["content"]["kind"], tuple(row["content"]["values"])),
+            }
+        )
+
+
+def _message(row: Mapping[str, Any]) -> Message:
+    return Message(**{**row, "tool_calls": tuple(ToolCall(**call) for call in row["tool_calls"])})
 
 
 def questions(

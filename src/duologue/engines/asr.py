@@ -18,6 +18,7 @@ import numpy as np
 import soundfile
 
 from duologue.engines import EngineError
+from duologue.engines.asr_grammar import Bigram
 from duologue.engines.asr_sphinx import SphinxProcess
 from duologue.session import HEARD_HZ, Audio
 
@@ -53,12 +54,14 @@ def checked(audio: Audio) -> Audio:
 class PocketSphinx:
     """pocketsphinx with the model in its wheel, decoding in a process of its own (see `asr_sphinx`).
 
-    `grammar` is what may be said: one JSGF text, or one for each topic (better: paths then stay in their topic).
+    `grammar` is what may be said: one JSGF text, or one for each topic (better: paths then stay in their topic), or a
+    bigram of what is said.
     What does not fit it, or everything without one, is heard with the wheel's language model.
     """
 
-    def __init__(self, grammar: str | Sequence[str] | None = None) -> None:
-        self._process = SphinxProcess((grammar,) if isinstance(grammar, str) else tuple(grammar or ()))
+    def __init__(self, grammar: str | Sequence[str] | Bigram | None = None) -> None:
+        one = (grammar,) if isinstance(grammar, str) else grammar
+        self._process = SphinxProcess(one if isinstance(one, Bigram) else tuple(one or ()))
 
     def start(self) -> None:
         """Load in the background, so that the first utterance need not wait."""

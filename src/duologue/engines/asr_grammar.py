@@ -57,6 +57,25 @@ def bigram(grammars: Sequence[str]) -> Bigram:
     return Bigram(_arpa(words, followers), _dictionary(words), frozenset(followers))
 
 
+def counted(topics: Sequence[Sequence[str]]) -> Bigram:
+    """Of sentences instead: a word may follow another where it does in a sentence of its topic, as often as there.
+
+    Topics are equally likely. Raises EngineError for a word that has no pronunciation.
+    """
+    pairs: dict[tuple[str, str], float] = defaultdict(float)
+    for number, sentences in enumerate(topics):
+        for sentence in sentences:
+            said = [f"{word}~{number}" for word in sentence.split()]
+            for pair in pairwise(["<s>", *said, "</s>"]):
+                pairs[pair] += 1 / len(sentences)
+    before: dict[str, float] = defaultdict(float)
+    for (word, _), times in pairs.items():
+        before[word] += times
+    followers = {pair: times / before[pair[0]] for pair, times in pairs.items()}
+    words = sorted({word for pair in followers for word in pair if word not in ("<s>", "</s>")})
+    return Bigram(_arpa(words, followers), _dictionary(words), frozenset(followers))
+
+
 def unmarked(text: str) -> str:
     """The words without their places in the grammar."""
     return _PLACE.sub("", text)

@@ -50,7 +50,7 @@ class Sphinx:
     """Decodes one utterance after the other. What was decoded before leaves no trace: the cepstral mean is that of the
     whole utterance, the noise tracked is forgotten before each, and there is no dither."""
 
-    def __init__(self, grammars: tuple[str, ...]) -> None:
+    def __init__(self, grammars: tuple[str, ...] | Bigram) -> None:
         self._grammars = grammars
 
     def load(self) -> None:
@@ -69,7 +69,7 @@ class Sphinx:
 
     @cached_property
     def _bigram(self) -> Bigram:
-        return bigram(self._grammars)
+        return self._grammars if isinstance(self._grammars, Bigram) else bigram(self._grammars)
 
     @cached_property
     def _by_grammar(self) -> Decoder:
@@ -110,7 +110,7 @@ class SphinxProcess:
     """A `Sphinx` elsewhere. Starts when told, else at the first question, and again after it broke; one question at a
     time."""
 
-    def __init__(self, grammars: tuple[str, ...]) -> None:
+    def __init__(self, grammars: tuple[str, ...] | Bigram) -> None:
         self._grammars = grammars
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None

@@ -15,7 +15,7 @@ from typing import Any
 from duologue.dialogue import Tool, ToolCall
 from duologue.model.words import CALL, CALLED
 
-_CALL = re.compile(rf"{re.escape(CALL)}(.*?)(?:{re.escape(CALLED)}|$)", re.DOTALL)
+_CALL = re.compile(rf"{re.escape(CALL)}(.*?){re.escape(CALLED)}", re.DOTALL)
 
 
 def spelt(call: ToolCall) -> str:
@@ -29,11 +29,13 @@ def spelt(call: ToolCall) -> str:
 
 
 def parted(text: str, tools: Sequence[Tool]) -> tuple[str, tuple[ToolCall, ...]]:
-    """What is to be said of a model's text, and its calls, numbered from 0. What is no call of a tool is left out."""
+    """What is to be said of a model's text, and its calls that are complete, numbered from 0. What is no call of one
+    of the tools is left out."""
     named = {tool.name: tool for tool in tools}
     found = [call for match in _CALL.finditer(text) if (call := _read(match[1], named)) is not None]
     calls = tuple(ToolCall(f"call_{n}", name, json.dumps(arguments)) for n, (name, arguments) in enumerate(found))
-    return " ".join(_CALL.sub(" ", text).split()), calls
+    said, _, _ = _CALL.sub(" ", text).partition(CALL)
+    return " ".join(said.split()), calls
 
 
 def _read(text: str, named: dict[str, Tool]) -> tuple[str, dict[str, Any]] | None:

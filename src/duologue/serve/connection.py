@@ -7,15 +7,13 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterable
+from typing import Protocol
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
-from duologue.serve.ahead import Ahead
-from duologue.serve.configuration import Configuration
 from duologue.serve.events import EventError
 from duologue.serve.house import House
 from duologue.serve.outbox import Outbox, SlowConsumerError
-from duologue.serve.realtime import Realtime
 
 logger = logging.getLogger(__name__)
 
@@ -31,39 +29,55 @@ CLIENT_LEFT = 1000
 class Close(Exception):  # noqa: N818
     """The server ends the connection: with this code, after this error."""
 
-    def __init__(self, code: int, error: EventError) -> None:
-        super().__init__(error.message)
+    def __init__(self, code: int, error: EventError | None = None) -> None:
+        super().__init__(error.message if error else "")
         self.code, self.error = code, error
 
 
-async def refuse(socket: WebSocket, house: House, code: int, error: EventError) -> int:
+class Conversing(Protocol):
+    """One side of a conversation, whatever its protocol. A message that cannot be used raises EventError."""
+
+    @property
+    def replying(self) -> bool:
+        """Whether a reply is being said."""
+        ...
+
+    async def handle(self, text: str) -> None: ...
+    async def hear(self, sound: bytes) -> None: ...
+
+    async def talk(self) -> None:
+        """Say what there is to say, for ever, or until it raises Close."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+async def refuse(socket: WebSocket, house: House, outbox: Outbox, code: int, error: EventError) -> int:
     """Tell a caller who is connected already why it cannot stay, and close."""
-    outbox = Outbox(socket.send_text, house.limits)
-    house.error(error, outbox.put)
+    house.error(error, outbox)
     sending = asyncio.create_task(outbox.run())
     await outbox.flush(GOODBYE_S)
     sending.cancel()
-    return await _close(socket, code, error)
+    return await _close(socket, code, error.code)
 
 
-async def _close(socket: WebSocket, code: int, error: EventError) -> int:
+async def _close(socket: WebSocket, code: int, reason: str | None) -> int:
     with contextlib.suppress(WebSocketDisconnect, WebSocketDisconnected, TimeoutError):
-        await asyncio.wait_for(socket.close(code, error.code), GOODBYE_S)
+        await asyncio.wait_for(socket.close(code, reason), GOODBYE_S)
     return code
 
 
 class Connection:
-    """One caller, accepted already. `ahead` is the caller's own system."""
+    """One caller, accepted already, who is told by way of `outbox` what `conversing` has to say."""
 
-    def __init__(self, socket: WebSocket, house: House, ahead: Ahead, configuration: Configuration) -> None:
+    def __init__(self, socket: WebSocket, house: House, outbox: Outbox, conversing: Conversing) -> None:
         self._socket, self._house, self._limits = socket, house, house.limits
         self._began_s = self._last_message_s = time.monotonic()
-        self._outbox = Outbox(socket.send_text, house.limits)
-        self._realtime = Realtime(house, ahead, configuration, self._outbox)
+        self._outbox, self._conversing = outbox, conversing
 
     async def run(self) -> int:
         """Serve until it is over. The close code."""
-        jobs = self._read(), self._realtime.talk(), self._watch(), self._outbox.run()
+        jobs = self._read(), self._conversing.talk(), self._watch(), self._outbox.run()
         self._house.outboxes.add(self._outbox)
         *working, sending = (asyncio.create_task(job) for job in jobs)
         try:
@@ -76,13 +90,14 @@ class Connection:
             for task in (*working, sending):
                 task.cancel()
             await asyncio.gather(*working, sending, return_exceptions=True)
-            await self._realtime.close()
+            await self._conversing.close()
             self._house.outboxes.discard(self._outbox)
 
     async def _say_goodbye(self, close: Close) -> int:
-        self._house.error(close.error, self._outbox.put)
+        if close.error is not None:
+            self._house.error(close.error, self._outbox)
         await self._outbox.flush(GOODBYE_S)
-        return await _close(self._socket, close.code, close.error)
+        return await _close(self._socket, close.code, close.error.code if close.error else None)
 
     # ------------------------------------------------ reading
 
@@ -95,14 +110,15 @@ class Connection:
                 return
             self._last_message_s = time.monotonic()
             try:
-                await self._handle(message.get("text"))
+                await self._handle(message.get("text"), message.get("bytes"))
             except EventError as error:
-                self._house.error(error, self._outbox.put)
+                self._house.error(error, self._outbox)
 
-    async def _handle(self, text: str | None) -> None:
-        if text is None:
-            raise EventError("invalid_message", "A binary message; events are JSON in text messages.")
-        await self._realtime.handle(text)
+    async def _handle(self, text: str | None, sound: bytes | None) -> None:
+        if text is not None:
+            await self._conversing.handle(text)
+        else:
+            await self._conversing.hear(sound or b"")
 
     # ------------------------------------------------ the clock
 
@@ -117,7 +133,7 @@ class Connection:
             if now_s - self._last_message_s > self._limits.idle_s:
                 silent = f"No message came for {self._limits.idle_s:g} s."
                 raise Close(1008, EventError("idle_timeout", silent))
-            if self._house.draining_over or (self._house.draining and not self._realtime.replying):
+            if self._house.draining_over or (self._house.draining and not self._conversing.replying):
                 raise Close(1012, EventError("server_draining", "The server restarts; connect again."))
 
 

@@ -107,13 +107,18 @@ EVENTS: Mapping[str, type[ClientEvent]] = {
 
 def read_event(text: str) -> ClientEvent:
     """One message of the client. Raises EventError."""
+    return _read(read_fields(text))
+
+
+def read_fields(text: str) -> dict[str, Any]:
+    """The fields of a message, with a string "type" among them. Raises EventError."""
     try:
         fields = from_json(text, allow_inf_nan=False)
     except ValueError as error:
         raise EventError("invalid_json", f"The message is not JSON: {error}. Send one JSON object.") from None
     if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):
         raise EventError("invalid_event", 'An event is a JSON object with a string "type".', "type")
-    return _read(fields)
+    return fields
 
 
 def _read(fields: dict[str, Any]) -> ClientEvent:

@@ -15,6 +15,10 @@ class Limits:
     append_characters: int = 15 * 2**20
     """Base64 of one append."""
     input_buffer_s: float = 600.0
+    live_ahead_s: float = 2.0
+    """How far ahead of the clock a full-duplex caller may be, and how much of its sound may wait; beyond it the
+    client is not read."""
+    live_message_s: float = 60.0
     unsent_audio_ms: int = 2_000
     unsent_bytes: int = 2**20
     """Other events that wait for the client to read; beyond it the client itself is not read."""

@@ -45,6 +45,7 @@ class Metrics:
             "duologue_output_dropped_ms_total", "Made sound that was dropped unsent", registry=registry
         )
         self.queue_ms = Gauge("duologue_queue_ms", "Sound that waits", ["direction"], registry=registry)
+        self.unheard_ms = self.queue_ms.labels("input")
         self.slots.set(slots)
 
     def _times(self, name: str, what: str, buckets: tuple[float, ...]) -> Histogram:

@@ -12,8 +12,10 @@ import json
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from duologue.serve.events import EventError
 from duologue.serve.limits import Limits
 
 ServerEvent = dict[str, Any]
@@ -27,9 +29,10 @@ class SlowConsumerError(Exception):
 
 @dataclass(frozen=True)
 class _Waiting:
-    message: str
-    response_id: str | None
-    audio_ms: float
+    send: Callable[[], Awaitable[None]]
+    size: int
+    response_id: str | None = None
+    audio_ms: float = 0.0
 
 
 class Outbox:
@@ -51,7 +54,13 @@ class Outbox:
         self._events += 1
         numbered = {"event_id": f"event_{self._events}"} | event
         message = json.dumps(numbered, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        waiting = _Waiting(message, event.get("response_id"), audio_ms)
+        self._line_up(_Waiting(partial(self._send, message), len(message), event.get("response_id"), audio_ms))
+
+    def fail(self, error: EventError) -> None:
+        """Tell the client what went wrong."""
+        self.put({"type": "error", "error": error.to_json()})
+
+    def _line_up(self, waiting: _Waiting) -> None:
         self._waiting.append(waiting)
         self._account(waiting, +1)
         self._filled.set()
@@ -82,7 +91,7 @@ class Outbox:
         if waiting.audio_ms:
             self.unsent_audio_ms += sign * waiting.audio_ms
         else:
-            self._unsent_bytes += sign * len(waiting.message)
+            self._unsent_bytes += sign * waiting.size
 
     async def run(self) -> None:
         """Send, for ever. Raises SlowConsumerError when one message waits too long for the socket."""
@@ -96,7 +105,7 @@ class Outbox:
         self._sending = True
         try:
             async with asyncio.timeout(self._limits.blocked_write_s):
-                await self._send(waiting.message)
+                await waiting.send()
         except TimeoutError:
             raise SlowConsumerError from None
         finally:
@@ -110,3 +119,23 @@ class Outbox:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s), self._emptied:
                 await self._emptied.wait_for(lambda: not self._waiting and not self._sending)
+
+
+class LiveOutbox(Outbox):
+    """Events as text, sound as binary messages: by way of `send_sound`, in the same line."""
+
+    def __init__(
+        self,
+        send: Callable[[str], Awaitable[None]],
+        send_sound: Callable[[bytes], Awaitable[None]],
+        limits: Limits,
+    ) -> None:
+        super().__init__(send, limits)
+        self._send_sound = send_sound
+
+    def put_sound(self, pcm: bytes, audio_ms: float) -> None:
+        """Let `audio_ms` of sound wait for its turn."""
+        self._line_up(_Waiting(partial(self._send_sound, pcm), len(pcm), audio_ms=audio_ms))
+
+    def fail(self, error: EventError) -> None:
+        self.put({"type": "error", "code": error.code, "message": error.message})

@@ -72,6 +72,10 @@ class Realtime:
         self._session.close()
         await self._transcripts.close()
 
+    async def hear(self, sound: bytes) -> None:
+        """Sound comes in events. Raises EventError."""
+        raise EventError("invalid_message", "A binary message; events are JSON in text messages.")
+
     async def handle(self, text: str) -> None:
         """One message of the client. Raises EventError when it cannot be used; nothing of it was used then."""
         event = read_event(text)

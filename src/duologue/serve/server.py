@@ -1,7 +1,8 @@
 """The server: every route on one port, from the page to the protocol, until it is told to stop.
 
 GET  /                            the page
-WS   /v1/realtime?model=NAME      a conversation
+WS   /v1/realtime?model=NAME      a conversation in turns
+WS   /v1/live?system=NAME         a conversation in full duplex
 GET  /v1/models                   what is served
 POST /v1/realtime/client_secrets  a short-lived key with a configuration of its own
 GET  /health, /metrics            for whoever watches
@@ -13,6 +14,9 @@ import asyncio
 import contextlib
 import ctypes
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
@@ -27,7 +31,10 @@ from duologue.serve.configuration import DEFAULT_VOICE, Configuration
 from duologue.serve.connection import Connection, refuse
 from duologue.serve.conversation import new_id
 from duologue.serve.events import EventError, read_session_request
-from duologue.serve.house import House, ServeConfig, Systems
+from duologue.serve.house import Duplex, House, ServeConfig, Systems
+from duologue.serve.live import converse
+from duologue.serve.outbox import LiveOutbox, Outbox
+from duologue.serve.realtime import Realtime
 from duologue.serve.static import Page, problem
 from duologue.serve.uvicorn_server import DrainingServer
 from duologue.session import TurnTaker
@@ -39,9 +46,10 @@ _BODY_BYTES = 2**20
 _BODY_S = 10.0
 
 
-def app(systems: Systems, config: ServeConfig | None = None) -> Starlette:
-    """The application that serves `systems`: by the name of a model, what makes a system for one caller."""
-    house = House(systems, config or ServeConfig())
+def app(systems: Systems, config: ServeConfig | None = None, duplex: Duplex | None = None) -> Starlette:
+    """The application that serves `systems`, which take turns, and `duplex`, which hear while they speak: by name,
+    what makes one for a caller."""
+    house = House(systems, config or ServeConfig(), duplex)
     routes = Routes(house)
     application = Starlette(
         routes=[
@@ -52,6 +60,7 @@ def app(systems: Systems, config: ServeConfig | None = None) -> Starlette:
             Route("/v1/realtime/calls", routes.not_served, methods=["POST"]),
             Route("/v1/live/sessions", routes.not_served, methods=["POST"]),
             WebSocketRoute("/v1/realtime", routes.realtime),
+            WebSocketRoute("/v1/live", routes.live),
             Mount("/", Page()),
         ]
     )
@@ -59,7 +68,7 @@ def app(systems: Systems, config: ServeConfig | None = None) -> Starlette:
     return application
 
 
-def serve(systems: Systems, config: ServeConfig | None = None) -> int:
+def serve(systems: Systems, config: ServeConfig | None = None, duplex: Duplex | None = None) -> int:
     """Serve until a signal says stop; the exit code. Raises ValueError for an address that others can reach
     when no key is set."""
     config = config or ServeConfig()
@@ -69,7 +78,7 @@ def serve(systems: Systems, config: ServeConfig | None = None) -> int:
             "give a key, or listen on 127.0.0.1"
         )
     _return_huge_messages()
-    application = app(systems, config)
+    application = app(systems, config, duplex)
     return DrainingServer(application, application.state.house).serve_until_stopped()
 
 
@@ -92,12 +101,14 @@ class Routes:
     async def health(self, request: Request) -> Response:
         status = self._house.status
         slots = self._house.slots
-        body = {
+        body: dict[str, Any] = {
             "status": status,
-            "model": next(iter(self._house.systems)),
+            "model": next(iter({**self._house.systems, **self._house.duplex})),
             "version": __version__,
             "sessions": {"in_use": slots.in_use, "size": slots.size},
         }
+        if self._house.duplex:
+            body["duplex"] = list(self._house.duplex)
         return JSONResponse(body, 200 if status == "ok" else 503)
 
     async def metrics(self, request: Request) -> Response:
@@ -108,18 +119,18 @@ class Routes:
     async def models(self, request: Request) -> Response:
         if refusal := self._refusal(request):
             return refusal
-        shown = [
-            {"id": name, "object": "model", "created": self._began_s, "owned_by": "duologue"}
-            for name in self._house.systems
-        ]
+        plain = {"object": "model", "created": self._began_s, "owned_by": "duologue"}
+        shown = [{"id": name} | plain for name in self._house.systems]
+        shown += [{"id": name} | plain | {"duplex": True} for name in self._house.duplex]
         return JSONResponse({"object": "list", "data": shown})
 
     async def client_secrets(self, request: Request) -> Response:
         if refusal := self._refusal(request):
             return refusal
         try:
+            model = self._house.model(None)
             asked = read_session_request(await _body(request))
-            configuration = self._configuration(request, None).updated(asked.session, self._house.limits)
+            configuration = self._configuration(request, None, model).updated(asked.session, self._house.limits)
         except EventError as error:
             return problem(400, error)
         value, expires_at = self._house.secrets.make(asked.session, asked.expires_after.seconds)
@@ -133,52 +144,72 @@ class Routes:
     # ------------------------------------------------ a conversation
 
     async def realtime(self, socket: WebSocket) -> None:
-        """Upgrade, or refuse before the upgrade; then converse until the end."""
+        """A conversation in turns."""
+        outbox = Outbox(socket.send_text, self._house.limits)
+        choose = partial(self._house.model, socket.query_params.get("model"))
+        await self._receive(socket, "realtime", outbox, choose, partial(self._in_turns, socket, outbox))
+
+    async def live(self, socket: WebSocket) -> None:
+        """A conversation in full duplex."""
+        outbox = LiveOutbox(socket.send_text, socket.send_bytes, self._house.limits)
+        choose = partial(self._house.duplex_system, socket.query_params.get("system"))
+        await self._receive(socket, "live", outbox, choose, partial(converse, socket, self._house, outbox))
+
+    async def _receive(
+        self,
+        socket: WebSocket,
+        protocol: str,
+        outbox: Outbox,
+        choose: Callable[[], str],
+        talk: Callable[[str], Awaitable[int]],
+    ) -> None:
+        """Upgrade, or refuse before the upgrade; then let the caller `talk` to what it may `choose`, until the end."""
+        metrics = self._house.metrics
         if refusal := self._draining() or self._refusal(socket):
-            self._house.metrics.admissions.labels("realtime", "refused").inc()
+            metrics.admissions.labels(protocol, "refused").inc()
             await socket.send_denial_response(refusal)
             return
-        await socket.accept("realtime" if "realtime" in socket.scope["subprotocols"] else None)
+        await socket.accept(protocol if protocol in socket.scope["subprotocols"] else None)
         if not self._house.slots.take():
             full = EventError("session_limit_reached", "All places are taken; try again later.")
-            await self._turn_away(socket, 1013, full)
+            await self._turn_away(socket, protocol, outbox, 1013, full)
             return
         try:
-            await self._converse(socket)
+            name = choose()
+        except EventError as error:
+            await self._turn_away(socket, protocol, outbox, 1008, error)
+        else:
+            await self._count(protocol, talk(name))
         finally:
             self._house.slots.free()
 
-    async def _converse(self, socket: WebSocket) -> None:
-        try:
-            model = self._house.model(socket.query_params.get("model"))
-        except EventError as error:
-            await self._turn_away(socket, 1008, error)
-            return
+    async def _count(self, protocol: str, talk: Awaitable[int]) -> None:
         metrics, began_s = self._house.metrics, time.monotonic()
-        metrics.admissions.labels("realtime", "admitted").inc()
-        with metrics.sessions.labels("realtime").track_inprogress():
-            code = await self._with_system(socket, model)
+        metrics.admissions.labels(protocol, "admitted").inc()
+        with metrics.sessions.labels(protocol).track_inprogress():
+            code = await talk
         metrics.closes.labels(str(code)).inc()
         metrics.session_seconds.observe(time.monotonic() - began_s)
 
-    async def _with_system(self, socket: WebSocket, model: str) -> int:
+    async def _in_turns(self, socket: WebSocket, outbox: Outbox, model: str) -> int:
         """Make a system for the caller, in a thread, and let them talk."""
         try:
             system = await asyncio.to_thread(self._house.systems[model])
         except Exception as error:
             failed = EventError("internal_error", f"{model} could not be started: {error}")
-            return await refuse(socket, self._house, 1011, failed)
+            return await refuse(socket, self._house, outbox, 1011, failed)
         ahead = Ahead(system)
         self._house.at_work.add(ahead)
         try:
             configuration = self._configuration(socket, system, model)
-            return await Connection(socket, self._house, ahead, configuration).run()
+            realtime = Realtime(self._house, ahead, configuration, outbox)
+            return await Connection(socket, self._house, outbox, realtime).run()
         finally:
             self._house.at_work.discard(ahead)
 
-    async def _turn_away(self, socket: WebSocket, code: int, error: EventError) -> None:
-        self._house.metrics.admissions.labels("realtime", error.code).inc()
-        self._house.metrics.closes.labels(str(await refuse(socket, self._house, code, error))).inc()
+    async def _turn_away(self, socket: WebSocket, protocol: str, outbox: Outbox, code: int, error: EventError) -> None:
+        self._house.metrics.admissions.labels(protocol, error.code).inc()
+        self._house.metrics.closes.labels(str(await refuse(socket, self._house, outbox, code, error))).inc()
 
     # ------------------------------------------------ who may
 
@@ -198,12 +229,10 @@ class Routes:
             return problem(401, missing, **{"WWW-Authenticate": "Bearer"})
         return None
 
-    def _configuration(
-        self, caller: HTTPConnection, system: TurnTaker | None, model: str | None = None
-    ) -> Configuration:
+    def _configuration(self, caller: HTTPConnection, system: TurnTaker | None, model: str) -> Configuration:
         """What a session begins with: the defaults, and what the caller's secret was made for."""
         voices = tuple(getattr(system, "voices", ())) or (DEFAULT_VOICE,)
-        plain = Configuration(model or next(iter(self._house.systems)), voices)
+        plain = Configuration(model, voices)
         asked = self._house.secrets.find(_key_of(caller))
         return plain if asked is None else plain.updated(asked, self._house.limits)
 

@@ -36,7 +36,7 @@ class Page:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
-            nothing = EventError("not_found", "Conversations are at /v1/realtime.")
+            nothing = EventError("not_found", "Conversations are at /v1/realtime and /v1/live.")
             await WebSocket(scope, receive, send).send_denial_response(problem(404, nothing))
             return
         await self._files(scope, receive, _with_headers(send))

@@ -26,6 +26,22 @@ def wire_hz(format_name: str) -> int:
     return PCM_HZ if format_name == "audio/pcm" else g711.G711_HZ
 
 
+def refuse_half_samples(sound: bytes) -> None:
+    """Raises EventError `invalid_audio` for bytes that are no whole number of samples of 16 bits."""
+    if len(sound) % 2:
+        raise EventError("invalid_audio", f"{len(sound)} bytes are no whole number of samples of 16 bits.", "audio")
+
+
+def from_pcm16(sound: bytes) -> Audio:
+    """Little-endian samples of 16 bits to [N] in [-1, 1)."""
+    return np.frombuffer(sound, "<i2").astype(np.float32) / np.float32(32768)
+
+
+def to_pcm16(samples: Audio) -> bytes:
+    """[N] in [-1, 1] to little-endian samples of 16 bits; what is louder is clipped."""
+    return np.clip(np.round(samples * 32768), -32768, 32767).astype("<i2").tobytes()
+
+
 async def decode_base64(text: str, format_name: str) -> bytes:
     """The bytes of one append, whole samples. Raises EventError `invalid_base64` or `invalid_audio`."""
     pieces = []
@@ -38,8 +54,8 @@ async def decode_base64(text: str, format_name: str) -> bytes:
     if any(len(piece) % 3 for piece in pieces[:-1]):
         raise EventError("invalid_base64", "The audio is not base64: padding before its end.", "audio")
     sound = b"".join(pieces)
-    if format_name == "audio/pcm" and len(sound) % 2:
-        raise EventError("invalid_audio", f"{len(sound)} bytes are no whole number of samples of 16 bits.", "audio")
+    if format_name == "audio/pcm":
+        refuse_half_samples(sound)
     return sound
 
 
@@ -52,11 +68,8 @@ class Incoming:
 
     def push(self, sound: bytes) -> Audio:
         """Whole samples of the wire's format to [N] at 16 kHz."""
-        if self.format_name == "audio/pcm":
-            samples = np.frombuffer(sound, "<i2").astype(np.float32) / np.float32(32768)
-        else:
-            samples = g711.decode(sound, self.format_name)
-        return self._resampler.push(samples)
+        is_pcm = self.format_name == "audio/pcm"
+        return self._resampler.push(from_pcm16(sound) if is_pcm else g711.decode(sound, self.format_name))
 
     def flush(self) -> Audio:
         """What the change of rate still holds back."""
@@ -92,5 +105,4 @@ class Outgoing:
     def _encoded(self, samples: Audio) -> str:
         if self.format_name != "audio/pcm":
             return base64.b64encode(g711.encode(samples, self.format_name)).decode()
-        whole = np.clip(np.round(samples * 32768), -32768, 32767).astype("<i2")
-        return base64.b64encode(whole.tobytes()).decode()
+        return base64.b64encode(to_pcm16(samples)).decode()

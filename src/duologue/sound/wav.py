@@ -20,8 +20,11 @@ class SoundError(ValueError):
 
 
 def read(path: str | Path, hz: int) -> Audio:
-    """Read a sound file as mono float32 in [-1, 1] at `hz`: shape [N]. Stereo is averaged. Raises as `read_channels`."""
-    return read_channels(path, hz).mean(axis=1, dtype=np.float32)
+    """Read a sound file as mono float32 in [-1, 1] at `hz`: shape [N]. Stereo is averaged.
+
+    Raises as `read_channels`.
+    """
+    return np.asarray(read_channels(path, hz).mean(axis=1), np.float32)
 
 
 def read_channels(path: str | Path, hz: int) -> Audio:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import lru_cache
 from math import ceil
 from pathlib import Path
@@ -30,11 +31,19 @@ from torch import Tensor
 from duologue.data.encode import Encoded, Stretch, spoken_words
 from duologue.data.tensors import Example
 from duologue.data.timed import TimedTurn, spoken, written
+from duologue.desk import Desk
+from duologue.dialogue import Tool, ToolCall
+from duologue.duplex import LayoutSession, Talking
 from duologue.layout import Cell, Columns, Grid, Hear, Layout, Put, Say, Tokens, weave
 from duologue.model.backbone import backbone
+from duologue.model.calls import parted
 from duologue.model.tokens import Drawn, Group, IdMap, Vectors, add_tokens
 from duologue.model.words import CALL
+from duologue.model.words import written as sentences
+from duologue.streaming import Memory
 from duologue.train.stage import Stage
+from duologue.units import nano_codec
+from duologue.units.codec import Codec
 from duologue.whole import whole_file
 
 # ---------------------------------------------------------------- sizes
@@ -65,6 +74,8 @@ def nano() -> Config:
 
 BASE = "Qwen/Qwen2-0.5B"
 """The paper's backbone."""
+MEMORY = Memory(slots=3000, sink=50, spare=500)
+"""Of a call: the nano size's three quarters of a minute. What is older is forgotten."""
 
 # ---------------------------------------------------------------- tokens
 
@@ -226,6 +237,28 @@ class OmniFlatten:
         offset = self.ids["units"].offset
         return [offset + int(code) for code in codes]
 
+    # ------------------------------------------------------------ talking (section 2.6)
+
+    def talking(self, codec: Codec, memory: Memory = MEMORY) -> Talking:
+        """What its sessions share."""
+        return Talking(
+            lm=self.lm,
+            codec=codec,
+            layout=full_duplex(self.config),
+            chunk_units=self.config.speech_chunk,
+            may_hold={stream: self.may_hold(stream) for stream in STREAMS},
+            first_unit=self.ids["units"].offset,
+            silent=self.tags.silent_speech,
+            silent_text=self.tags.silent_text,
+            text_of=self.text_of,
+            memory=memory,
+        )
+
+    def text_of(self, ids: Sequence[int], tools: Sequence[Tool]) -> tuple[str, tuple[ToolCall, ...]]:
+        """What is said of a text, and the calls of tools in it."""
+        said, calls = parted(self.words.decode(ids), tools)
+        return sentences(said), calls
+
     # ------------------------------------------------------------ on the disk
 
     def save(self, folder: str | Path) -> None:
@@ -248,6 +281,25 @@ class OmniFlatten:
         config = Config(**json.loads((folder / "omni_flatten.json").read_text()))
         words = AutoTokenizer.from_pretrained(folder)
         return cls(backbone(str(folder), dtype), words, IdMap.load(folder, words), config)
+
+
+# ---------------------------------------------------------------- a conversation
+
+CODEC = "nano_units.safetensors"
+"""The codec in a model's folder."""
+SHIPPED = Path(__file__).parents[1] / "weights" / "omni_flatten_nano"
+
+
+def session(model: str | Path | None = None, now: Callable[[], datetime] = datetime.now) -> LayoutSession:
+    """A conversation with a trained model (a folder with its codec; None: the nano one that comes along), the desk's
+    tools at hand. Raises ValueError, FileNotFoundError where there is none."""
+    return LayoutSession(loaded(Path(model or SHIPPED)), Desk(now))
+
+
+@lru_cache(maxsize=2)
+def loaded(folder: Path) -> Talking:
+    """What the sessions of the model in a folder share."""
+    return OmniFlatten.load(folder).talking(nano_codec.load(folder / CODEC))
 
 
 # ---------------------------------------------------------------- what it learns from

@@ -12,7 +12,8 @@ from duologue.train.loss import Tensors, asked
 class Causal(nn.Module):
     """`lm` is any causal language model of transformers. Gives the logits of the asked cells alone, [cells, V].
 
-    Rows are filled up on their right, and nobody looks ahead, so no mask is needed; examples are not packed.
+    Rows are filled up on their right, and nobody looks ahead, so no mask is needed. Of packed examples, one sees those
+    before it in its row, as turns of one long conversation.
     """
 
     def __init__(self, lm: Any) -> None:

@@ -8,7 +8,7 @@ Tensors are whole, also where the model is sharded over processes.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -82,10 +82,12 @@ def save_best(path: Path, model: nn.Module, reached: Reached, main: bool) -> Non
         _write(path, {"model": trained, "step": reached.best_step, "loss": reached.best_loss})
 
 
-def save_last(path: Path, model: nn.Module, optimizer: Optimizer, origin: Origin, reached: Reached, main: bool) -> None:
+def save_last(
+    path: Path, model: nn.Module, optimizers: Iterable[Optimizer], origin: Origin, reached: Reached, main: bool
+) -> None:
     """Write all that going on needs. Raises CheckpointError where that fails; the one before is intact."""
     trained = weights(model)
-    moments = get_optimizer_state_dict(model, optimizer, options=_WHOLE)
+    moments = get_optimizer_state_dict(model, optimizers, options=_WHOLE)
     if main:
         _write(
             path,
@@ -136,8 +138,8 @@ def load_weights(path: str | Path, model: nn.Module) -> None:
     _fill(Path(path), _read(Path(path))["model"], model)
 
 
-def go_on(path: Path, model: nn.Module, optimizer: Optimizer, origin: Origin) -> Reached:
-    """Take model and optimizer to where `path` left them; to the beginning where there is no such file.
+def go_on(path: Path, model: nn.Module, optimizers: Iterable[Optimizer], origin: Origin) -> Reached:
+    """Take model and optimizers to where `path` left them; to the beginning where there is no such file.
 
     Raises CheckpointError where the file cannot be read or is of another stage or other examples.
     """
@@ -146,7 +148,7 @@ def go_on(path: Path, model: nn.Module, optimizer: Optimizer, origin: Origin) ->
     kept = _read(path)
     _same_origin(path, Origin(**kept["origin"]), origin)
     _fill(path, kept["model"], model)
-    set_optimizer_state_dict(model, optimizer, kept["optimizer"], options=_WHOLE)
+    set_optimizer_state_dict(model, optimizers, kept["optimizer"], options=_WHOLE)
     return Reached(**{**kept["reached"], "position": Position(**kept["reached"]["position"])})
 
 

@@ -18,7 +18,7 @@ from torch import nn
 from duologue.data.batch import Batch, Batches, share
 from duologue.train import parallel
 from duologue.train.loss import Objective, Tensors, shares, weigh
-from duologue.train.optimizer import optimizer, set_rate
+from duologue.train.optimizer import optimizers, set_rate
 from duologue.train.parts import choose, training_mode
 from duologue.train.stage import Run, Stage
 
@@ -30,7 +30,7 @@ class DivergedError(ArithmeticError):
 
 
 class Learner:
-    """A model, changed in place, with its optimizer, in a group of processes."""
+    """A model, changed in place, with its optimizers, in a group of processes."""
 
     def __init__(self, model: nn.Module, stage: Stage, run: Run, objective: Objective) -> None:
         self._stage, self._objective, self._bf16 = stage, objective, run.bf16
@@ -38,8 +38,8 @@ class Learner:
         self.group = parallel.accelerator()
         parallel.seed(stage.seed)
         choose(model, stage)
-        self.model, prepared = self.group.prepare(model, optimizer(model, stage))
-        self.optimizer: torch.optim.Optimizer = prepared.optimizer
+        self.model, *prepared = self.group.prepare(model, *optimizers(model, stage))
+        self.optimizers: list[torch.optim.Optimizer] = [each.optimizer for each in prepared]
 
     def update(self, data: Batches, batch: Batch, step: int, steps: int) -> Measured:
         """Learn from one batch, after `step` of `steps` updates. Raises DivergedError."""
@@ -51,11 +51,17 @@ class Learner:
         nats = parallel.total(self.group, [self._backward(part, share_of, part is parts[-1]) for part in parts])
         losses = _losses("loss", nats, cells, share_of)
         norm = float(self.group.clip_grad_norm_(self.model.parameters(), self._stage.clip_norm))
-        set_rate(self.optimizer, self._stage, step, steps)
+        set_rate(self.optimizers, self._stage, step, steps)
         self._all_finite(losses, norm, step + 1, batch)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        return {**losses, "gradient_norm": norm, "learning_rate": self.optimizer.param_groups[0]["lr"]}
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        return {**losses, "gradient_norm": norm, "learning_rate": self._rate}
+
+    @property
+    def _rate(self) -> float:
+        rate: float = self.optimizers[0].param_groups[0]["lr"]
+        return rate
 
     def validate(self, data: Batches) -> Measured:
         """The loss over all of the data, as one batch; what the model says without being taught."""
@@ -96,9 +102,9 @@ class Learner:
         if not wrong and math.isfinite(norm):
             return
         what = f"the loss is {wrong}" if wrong else f"the norm of the gradient is {norm}"
-        rate = self.optimizer.param_groups[0]["lr"]
         raise DivergedError(
-            f"stage {self._stage.name!r}, step {step}: {what} (learning rate {rate:.3g}, examples {_some(batch)}). "
+            f"stage {self._stage.name!r}, step {step}: {what} "
+            f"(learning rate {self._rate:.3g}, examples {_some(batch)}). "
             "The last checkpoint is from before: look at these examples, or begin anew with a lower learning_rate"
         )
 

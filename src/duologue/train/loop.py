@@ -85,7 +85,7 @@ class _Loop:
 
     def to_the_end(self) -> Reached:
         self._run.folder.mkdir(parents=True, exist_ok=True)
-        reached = checkpoint.go_on(self._file("last.pt"), self._learner.model, self._learner.optimizer, self._origin)
+        reached = checkpoint.go_on(self._file("last.pt"), self._learner.model, self._learner.optimizers, self._origin)
         began_s = time.monotonic() - reached.elapsed_s
         with closing(_Record(self._run, self._stage, reached, self._steps, self._main)) as record:
             for batch, position in self._data.since(reached.position):
@@ -107,8 +107,8 @@ class _Loop:
                 reached = replace(reached, best_step=reached.step, best_loss=measured["validation_loss"])
                 checkpoint.save_best(self._file("best.pt"), self._learner.model, reached, self._main)
         if self._due(reached, self._run.save_every_steps):
-            model, optimizer = self._learner.model, self._learner.optimizer
-            checkpoint.save_last(self._file("last.pt"), model, optimizer, self._origin, reached, self._main)
+            model, optimizers = self._learner.model, self._learner.optimizers
+            checkpoint.save_last(self._file("last.pt"), model, optimizers, self._origin, reached, self._main)
         return reached
 
     def _due(self, reached: Reached, every_steps: int) -> bool:

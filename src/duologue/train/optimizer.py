@@ -1,36 +1,54 @@
-"""AdamW over the trained parameters. The learning rate is a pure function of the step: nothing of it is saved."""
+"""AdamW over the trained parameters, Muon over those matrices that the stage names. The learning rate is a pure
+function of the step: nothing of it is saved."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from torch import nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import AdamW, Muon, Optimizer
 
 from duologue.train.stage import Stage
 
 
-def optimizer(model: nn.Module, stage: Stage) -> AdamW:
-    """One group for each peak rate, with and without decay. A group's `peak` is its highest rate."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+def optimizers(model: nn.Module, stage: Stage) -> list[Optimizer]:
+    """One or both of them, with a group for each peak rate, with and without decay. A group's `peak` is its highest
+    rate. Raises ValueError where Muon would train what is no matrix, or where it is named and trains nothing."""
+    plain, matrices = _Groups(), _Groups()
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
+            by_muon = parameter.dim() == 2 and any(fnmatchcase(name, pattern) for pattern in stage.muon)
             decay = stage.weight_decay if parameter.dim() > 1 else 0.0
-            groups.setdefault((_peak(name, stage), decay), []).append(parameter)
-    return AdamW(
-        [{"params": group, "lr": peak, "peak": peak, "weight_decay": decay} for (peak, decay), group in groups.items()],
-        betas=stage.betas,
-    )
+            (matrices if by_muon else plain).setdefault((_peak(name, stage), decay), []).append(parameter)
+    if stage.muon and not matrices:
+        raise ValueError(f"stage {stage.name!r}: no trained matrix has a name like {', '.join(stage.muon)}")
+    found: list[Optimizer] = []
+    if matrices:
+        found.append(Muon(_listed(matrices), adjust_lr_fn="match_rms_adamw"))
+    if plain:
+        found.append(AdamW(_listed(plain), betas=stage.betas))
+    return found
+
+
+_Groups = dict[tuple[float, float], list[nn.Parameter]]
+"""Parameters by their peak rate and their decay."""
+
+
+def _listed(groups: _Groups) -> list[dict[str, object]]:
+    return [
+        {"params": group, "lr": peak, "peak": peak, "weight_decay": decay} for (peak, decay), group in groups.items()
+    ]
 
 
 def _peak(name: str, stage: Stage) -> float:
     return next((rate for pattern, rate in stage.rates.items() if fnmatchcase(name, pattern)), stage.learning_rate)
 
 
-def set_rate(optimizer: Optimizer, stage: Stage, step: int, steps: int) -> None:
+def set_rate(optimizers: Iterable[Optimizer], stage: Stage, step: int, steps: int) -> None:
     """Set the rate of the update that follows `step` of `steps` updates."""
-    for group in optimizer.param_groups:
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
         group["lr"] = group["peak"] * height(stage, step, steps)
 
 

@@ -36,6 +36,8 @@ class Stage:
 
     trains          patterns of the names of the parameters that are trained, as in file names: "adapter.*"
     lora            low-rank changes, trained besides; a model that has some already keeps those
+    muon            patterns of the names of matrices that Muon trains (Jordan 2024; at AdamW's rates by the scale of
+                    Liu et al. 2025, arXiv 2502.16982); for models that learn from nothing. Not for sharded ones
     learning_rate   at its peak, reached after `warmup_steps`; falls to `final_rate` of it along the schedule
     rates           other peaks for some parameters, by pattern; the first that fits counts
     clip_norm       the gradient's norm over all trained parameters is at most this
@@ -51,6 +53,7 @@ class Stage:
     epochs: int | None = None
     trains: tuple[str, ...] = ("*",)
     lora: Lora | None = None
+    muon: tuple[str, ...] = ()
     rates: Mapping[str, float] = field(default_factory=dict)
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     warmup_steps: int = 0

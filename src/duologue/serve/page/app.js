@@ -2,7 +2,7 @@
 
 import { microphoneRemedy } from "./audio.js";
 import { Call, NOTHING_YET } from "./call.js";
-import { loadMicrophones, loadModels } from "./choices.js";
+import { duplexIsChosen, loadMicrophones, loadModels } from "./choices.js";
 import { listenToKeys } from "./keys.js";
 import { EventLog } from "./log.js";
 import { saveJson, saveWav } from "./save.js";
@@ -40,7 +40,8 @@ function begin(typed) {
   advise(null);
   $("empty").hidden = false;
   timeline.behindS = 0;
-  const options = { model: $("model").value, voice: $("voice").value, key: $("key").value, push: $("push").checked };
+  const [model, voice, key] = ["model", "voice", "key"].map((id) => $(id).value);
+  const options = { model, voice, key, duplex: duplexIsChosen(), push: $("push").checked };
   call = new Call(options, view);
   call.typed = typed;
   for (const id of ["save-wav", "save-json"]) $(id).disabled = false;
@@ -75,6 +76,7 @@ const view = {
     $("end").hidden = true;
     document.body.classList.remove("push");
     waitingWords.length = 0;
+    showSystem();
     timeline.draw();
   },
 };
@@ -85,6 +87,13 @@ function refresh() {
   showLatency(call.latencies, call.conversation.entries.findLast((e) => e.record)?.record);
   $("end").hidden = !(call.push && call.ready);
   document.body.classList.toggle("push", call.push && call.ready);
+}
+
+/** In full duplex there are no turns to take: nothing to type, to hold or to interrupt. */
+function showSystem() {
+  const duplex = live() ? call.duplex : duplexIsChosen();
+  document.body.classList.toggle("duplex", duplex);
+  for (const line of document.querySelectorAll(".line")) line.disabled = duplex;
 }
 
 let shown = null;
@@ -130,7 +139,7 @@ async function setRemedy() {
 const acts = {
   press: () => live() && (call.press(), refresh()),
   release: () => live() && call.release(),
-  interrupt: () => live() && call.conversation.interrupt("client_cancelled"),
+  interrupt: () => live() && !call.duplex && call.conversation.interrupt("client_cancelled"),
   mute: () => live() && setMuted(!call.muted),
 };
 
@@ -141,6 +150,7 @@ $("talk").onclick = () => {
 $("end").onclick = () => call.end();
 $("mute").onclick = acts.mute;
 $("interrupt").onclick = acts.interrupt;
+$("model").onchange = showSystem;
 $("push").onchange = () => live() && (call.setPush($("push").checked), refresh());
 navigator.mediaDevices?.addEventListener("devicechange", loadMicrophones);
 $("microphone").onchange = $("processing").onchange = setMicrophone;
@@ -163,6 +173,7 @@ listenToKeys({ acts, live, push: () => $("push").checked });
 async function greet() {
   const problem = await loadModels();
   if (!live()) showState(problem ? "error" : "idle");
+  showSystem();
   advise(problem);
 }
 

@@ -6,6 +6,7 @@ import { echoShare } from "./echo.js";
 import { Latencies } from "./latency.js";
 import { RATE_HZ, level } from "./pcm.js";
 import { Recording } from "./recording.js";
+import { LiveSocket } from "./live.js";
 import { RealtimeSocket } from "./socket.js";
 
 const HEARD_ITSELF = 0.75;
@@ -26,9 +27,9 @@ export const NOTHING_YET = {
 const milliseconds = (samples) => samples / (RATE_HZ / 1000);
 
 export class Call {
-  /** `options`: model, voice, key, push. `view`: changed(entry), event(direction, event), levels, advise, ended, ready. */
+  /** `options`: model, duplex, voice, key, push. `view`: changed(entry), event(direction, event), levels, advise, ended, ready. */
   constructor(options, view) {
-    Object.assign(this, { options, view, push: options.push });
+    Object.assign(this, { options, view, duplex: options.duplex, push: options.push && !options.duplex });
     this.startedAt = new Date().toISOString();
     this.recording = new Recording();
     this.latencies = new Latencies();
@@ -51,6 +52,9 @@ export class Call {
       stop: () => call.sound.stop(),
       laneS: (appendedMs) => call.#laneS(appendedMs),
       onsetS: (fromS) => call.recording.you.voiced(fromS, call.nowS)?.startS ?? fromS,
+      get inHandMs() {
+        return call.stats.in_hand_ms;
+      },
       get outputLatencyMs() {
         return Math.round(call.sound.outputLatencyS * 1000);
       },
@@ -76,7 +80,8 @@ export class Call {
     return new Promise((resolve) => {
       this.settled = resolve;
       const { model, key } = this.options;
-      this.socket = new RealtimeSocket({ model, key, handlers: this.#handlers() });
+      const Socket = this.duplex ? LiveSocket : RealtimeSocket;
+      this.socket = new Socket({ model, key, handlers: this.#handlers() });
     });
   }
 
@@ -118,6 +123,7 @@ export class Call {
     this.view.event("received", event);
     this.conversation.receive(event);
     if (event.type === "session.created") this.#configure();
+    if (event.type === "ready") this.settled();
   }
 
   #configure() {
@@ -172,13 +178,14 @@ export class Call {
   }
 
   setPush(push) {
+    if (this.duplex) return;
     this.push = push;
     if (this.conversation.session) this.#update({ input: { turn_detection: this.#turnDetection() } });
   }
 
   /** Holding to talk begins: what was said so far is dropped, the reply stops. */
   press() {
-    if (!this.ready || this.over || this.talking || !this.sound.stream) return;
+    if (this.duplex || !this.ready || this.over || this.talking || !this.sound.stream) return;
     this.talking = true;
     this.conversation.interrupt("client_cancelled");
     this.sound.setMuted(false);

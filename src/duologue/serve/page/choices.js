@@ -15,9 +15,15 @@ export async function loadModels() {
   return null;
 }
 
+let duplex = new Set();
+
+/** Whether the chosen system hears while it speaks. */
+export const duplexIsChosen = () => duplex.has($("model").value);
+
 function offerModels(models) {
   const chosen = $("model").value;
-  offer("model", models.map(({ id }) => [id, id]), chosen);
+  duplex = new Set(models.filter((model) => model.duplex).map(({ id }) => id));
+  offer("model", models.map(({ id }) => [id, duplex.has(id) ? `${id} · full duplex` : id]), chosen);
   const voicesOf = () => models.find(({ id }) => id === $("model").value)?.voices ?? [];
   const offerVoices = () => offer("voice", voicesOf().map((voice) => [voice, voice]), $("voice").value);
   $("model").addEventListener("change", offerVoices);

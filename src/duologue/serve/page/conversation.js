@@ -17,6 +17,7 @@ export class Conversation {
     this.awaiting = false; // a turn of the person is complete, its reply has not begun
     this.userSpeaking = false;
     this.playing = false;
+    this.sounding = null; // in full duplex: the reply that the sound belongs to which comes now
     this.pressed = null; // where the turn lies that was spoken while holding a key
   }
 
@@ -114,15 +115,16 @@ export class Conversation {
   }
 
   #started({ item, atS }) {
-    this.awaiting = false;
     const entry = this.byId.get(item);
-    if (entry) this.changed(Object.assign(entry, { startS: atS, audible: true }));
+    if (!entry) return;
+    this.awaiting = false;
+    this.changed(Object.assign(entry, { startS: atS, audible: true }));
   }
 
   #played({ item, playedSamples, playing }) {
-    this.playing = playing;
     const entry = this.byId.get(item);
-    if (!playing || !entry || entry.cut) return;
+    this.playing = playing && entry !== undefined;
+    if (!this.playing || entry.cut) return;
     entry.playedSamples = playedSamples;
     this.changed(entry);
   }
@@ -131,7 +133,8 @@ export class Conversation {
     this.playing = false;
     const entry = this.byId.get(item);
     if (!entry || entry.cut) return;
-    Object.assign(entry, { finished: true, endS: atS, playedSamples: entry.receivedSamples, partial: false });
+    const endS = atS - (entry.silentSamples ?? 0) / RATE_HZ;
+    Object.assign(entry, { finished: true, endS, playedSamples: entry.receivedSamples, partial: false });
     this.changed(entry);
   }
 

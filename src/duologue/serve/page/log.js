@@ -1,7 +1,7 @@
 // Every event that went over the wire, newest last; sound is counted, not shown.
 
 const MOST_ROWS = 1000;
-const SOUND = new Set(["input_audio_buffer.append", "response.output_audio.delta"]);
+const SOUND = new Set(["input_audio_buffer.append", "response.output_audio.delta", "input_audio", "output_audio"]);
 
 export class EventLog {
   constructor({ list, filter, side, clock }) {
@@ -70,5 +70,5 @@ function gist(event) {
   const text = event.delta ?? event.transcript ?? event.text ?? event.error?.message ?? event.arguments;
   const ms = event.audio_start_ms ?? event.audio_end_ms;
   const status = event.response?.status ?? event.item?.type;
-  return [text, ms === undefined ? null : `${ms} ms`, status].filter((x) => x !== undefined && x !== null).join(" ");
+  return [event.kind, text, ms === undefined ? null : `${ms} ms`, status].filter((x) => x !== undefined && x !== null).join(" ");
 }

@@ -1,5 +1,6 @@
 // What each event of the protocol means for the conversation `c`; events without an entry here mean nothing to a person.
 
+import { duplex } from "./duplex.js";
 import { add, joined } from "./fragments.js";
 import { RATE_HZ, decodeBase64 } from "./pcm.js";
 
@@ -108,6 +109,8 @@ export const reactions = {
   error(c, { error }) {
     if (error.code !== "response_cancel_not_active") c.note(error.message, "problem");
   },
+
+  ...duplex,
 };
 
 /** The entry of the message that the event belongs to; it appears with its first words or sound. */

@@ -1,6 +1,6 @@
-// The wire: one WebSocket that speaks the Realtime protocol with the server this page came from.
+// The wire: one WebSocket to the server this page came from, and the Realtime protocol over it.
 
-import { encodeBase64 } from "./pcm.js";
+import { RATE_HZ, encodeBase64 } from "./pcm.js";
 
 const FULL_BYTES = 256 * 1024;
 
@@ -12,23 +12,28 @@ const CLOSE_REMEDIES = {
   1013: "All places are taken. Try again in a minute.",
 };
 
-export class RealtimeSocket {
+export class ServerSocket {
   /** `handlers`: onEvent(event), onSent(event), onCongestion(droppedMs), onClose({clean, remedy}). */
-  constructor({ model, key, handlers }) {
-    const url = new URL("v1/realtime", document.baseURI);
+  constructor(protocol, query, key, handlers) {
+    const url = new URL(`v1/${protocol}`, document.baseURI);
     url.protocol = url.protocol.replace("http", "ws");
-    if (model) url.searchParams.set("model", model);
+    for (const [name, value] of Object.entries(query)) if (value) url.searchParams.set(name, value);
     this.handlers = handlers;
     this.lastError = null;
     this.droppedMs = 0;
     this.opened = false;
-    this.socket = new WebSocket(url, key ? ["realtime", `openai-insecure-api-key.${key}`] : ["realtime"]);
+    this.socket = new WebSocket(url, key ? [protocol, `openai-insecure-api-key.${key}`] : [protocol]);
+    this.socket.binaryType = "arraybuffer";
     this.socket.onopen = () => (this.opened = true);
-    this.socket.onmessage = ({ data }) => this.#receive(JSON.parse(data));
+    this.socket.onmessage = ({ data }) => this.receive(data);
     this.socket.onclose = (closing) => this.#closed(closing);
   }
 
-  #receive(event) {
+  receive(text) {
+    this.tell(JSON.parse(text));
+  }
+
+  tell(event) {
     if (event.type === "error") this.lastError = event.error;
     this.handlers.onEvent(event);
   }
@@ -40,25 +45,38 @@ export class RealtimeSocket {
     this.handlers.onClose({ code, remedy: this.opened ? remedy : unreachable });
   }
 
-  send(event) {
-    if (this.socket.readyState !== WebSocket.OPEN) return;
-    this.socket.send(JSON.stringify(event));
-    this.handlers.onSent(event);
+  get isOpen() {
+    return this.socket.readyState === WebSocket.OPEN;
   }
 
-  /** Sends one block of sound, and says whether: while the network is behind, sound is dropped, not piled up. */
-  append(pcm) {
-    if (this.socket.readyState !== WebSocket.OPEN) return false;
-    if (this.socket.bufferedAmount > FULL_BYTES) {
-      this.handlers.onCongestion((this.droppedMs += pcm.length / 24));
-      return false;
-    }
-    this.send({ type: "input_audio_buffer.append", audio: encodeBase64(pcm) });
-    return true;
+  /** Leaves a block of sound out: while the network is behind, sound is dropped, not piled up. */
+  drop(pcm) {
+    this.handlers.onCongestion((this.droppedMs += pcm.length / (RATE_HZ / 1000)));
+    return false;
   }
 
   close() {
     this.socket.onclose = null;
     this.socket.close(1000);
+  }
+}
+
+export class RealtimeSocket extends ServerSocket {
+  constructor({ model, key, handlers }) {
+    super("realtime", { model }, key, handlers);
+  }
+
+  send(event) {
+    if (!this.isOpen) return;
+    this.socket.send(JSON.stringify(event));
+    this.handlers.onSent(event);
+  }
+
+  /** Sends one block of sound, and says whether. */
+  append(pcm) {
+    if (!this.isOpen) return false;
+    if (this.socket.bufferedAmount > FULL_BYTES) return this.drop(pcm);
+    this.send({ type: "input_audio_buffer.append", audio: encodeBase64(pcm) });
+    return true;
   }
 }

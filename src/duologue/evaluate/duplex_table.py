@@ -1,0 +1,64 @@
+"""The figures of a duplex model as tables, beside those that OmniFlatten reports (versions 1 and 2 of the paper)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Table
+
+from duologue.duplex import Talking
+from duologue.evaluate.acc_at_k import KS, Accuracy
+from duologue.evaluate.duplex import Score, Turns
+
+PAPER = {
+    "takes": (20.6, 53.6, 66.3, 71.7, 193),
+    "yields": (10.9, 30.9, 41.8, 51.8, 287),
+}
+"""Acc@1, 5, 10, 25 in percent and the mean in ms (version 2, English, its chunks of 10 tokens)."""
+
+
+def show(score: Score, turns: Turns, talking: Talking) -> None:
+    """Print both tables."""
+    console = Console(highlight=False)
+    console.print(answers_table(score))
+    console.print(turns_table(turns, round(1000 * talking.chunk_units / talking.codec.unit_hz)))
+
+
+def answers_table(score: Score) -> Table:
+    table = Table(title=f"answers to {score.n} questions, %", box=None, title_justify="left", header_style="dim")
+    for column in ("", "right"):
+        table.add_column(column, justify="right" if column else "left")
+    for name, share in (("in text", score.text), ("in speech, as heard", score.speech), ("tool calls", score.calls)):
+        table.add_row(name, _share(share))
+    for topic, (right, of) in score.by_topic.items():
+        table.add_row(f"[dim]  {topic}[/]", f"[dim]{right} of {of}[/]")
+    return table
+
+
+def turns_table(turns: Turns, chunk_ms: int) -> Table:
+    table = Table(title="turns, % within K tokens of 40 ms", box=None, title_justify="left", header_style="dim")
+    columns = ("", "n", *(f"@{k}" for k in KS), "mean ms", "as heard", "early", "exact " + "/".join(map(str, KS)))
+    for column in columns:
+        table.add_column(column, justify="right" if column else "left")
+    for name, found in (("takes", turns.takes), ("yields", turns.yields)):
+        table.add_row(name, *_row(found, chunk_ms))
+        *shares, mean_ms = PAPER[name]
+        theirs = (f"{name}, OmniFlatten", "", *(f"{share:.1f}" for share in shares), str(mean_ms))
+        table.add_row(*(f"[dim]{cell}[/]" for cell in theirs))
+    table.add_row("goes on through back-channels", str(turns.back_channels), _share(turns.goes_on))
+    return table
+
+
+def _row(found: Accuracy, chunk_ms: int) -> Iterator[str]:
+    yield str(found.n)
+    yield from (_share(found.within[k]) for k in KS)
+    mean_ms = found.mean_response_ms
+    yield "–" if mean_ms is None else f"{mean_ms:.0f}"
+    yield "–" if mean_ms is None else f"{mean_ms + chunk_ms:.0f}"
+    yield str(found.early)
+    yield " ".join(_share(found.exact[k]) for k in KS)
+
+
+def _share(share: float | None) -> str:
+    return "–" if share is None else f"{share:.1f}"

@@ -1,0 +1,39 @@
+"""The recogniser that judges what a model says: the embedded one, told how the desk's answers go."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from itertools import islice
+
+import numpy as np
+
+from duologue.desk import questions
+from duologue.desk.transcript import plain
+from duologue.engines.asr import PocketSphinx
+from duologue.engines.asr_grammar import counted
+from duologue.session import HEARD_HZ, Audio
+
+ANSWERS = 20_000
+"""Answers of the training split that its bigram has seen; the wording of held-out ones is the same, what they say is
+not."""
+QUIET = np.zeros(HEARD_HZ // 4, np.float32)
+
+
+def answers_recogniser() -> Callable[[Audio], str]:
+    """[N] at 16 kHz → the words, "" for none."""
+    said = defaultdict[str, list[str]](list)
+    for question in islice(questions(0, "train", "en"), ANSWERS):
+        said[question.topic].append(plain(question.answer, "en"))
+    recogniser = PocketSphinx(counted(list(said.values())))
+
+    def heard(audio: Audio) -> str:
+        return recogniser.transcribe(np.concatenate((QUIET, _inner(audio), QUIET))).text if audio.any() else ""
+
+    return heard
+
+
+def _inner(audio: Audio) -> Audio:
+    """Without the silence at both ends."""
+    sounds = np.flatnonzero(audio)
+    return audio[sounds[0] : sounds[-1] + 1]
