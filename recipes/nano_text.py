@@ -27,7 +27,16 @@ from duologue.model.calls import parted, spelt
 from duologue.model.words import ASSISTANT, END, USER, words_of, words_tokenizer
 from duologue.train import Causal, Run, Stage, train
 
-STAGE = Stage("text", learning_rate=2e-3, batch_tokens=4_000, epochs=3, warmup_steps=200, final_rate=0.02)
+STAGE = Stage(
+    "text",
+    learning_rate=4e-3,
+    batch_tokens=4_096,
+    row_tokens=256,
+    epochs=3,
+    warmup_steps=50,
+    final_rate=0.02,
+    muon=("*.layers.*",),
+)
 QUESTIONS = 120_000
 
 
@@ -55,7 +64,7 @@ def make(
     tokenizer = words_tokenizer(vocabulary(asked))
     model = Causal(backbone(nano(len(tokenizer), width, layers), seed=seed))
     stage = replace(STAGE, epochs=epochs, seed=seed)
-    run = Run(folder, microbatch_tokens=8_000, bf16=True, validate_every_steps=500, save_every_steps=500)
+    run = Run(folder, microbatch_tokens=8_192, bf16=True, validate_every_steps=500, save_every_steps=500)
     train(model, stage, run, examples(tokenizer, asked), examples(tokenizer, held_out))
     model.lm.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")

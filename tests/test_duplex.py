@@ -19,14 +19,17 @@ from small_units import codec as small_codec
 FRAME = 640
 
 
+SMALL = Config(4, 1, 2)
+
+
 @lru_cache
-def model(config: Config = Config(4, 1, 2)) -> OmniFlatten:
+def model(config: Config = SMALL) -> OmniFlatten:
     words = words_tokenizer(["yes", "no", "one", "two", "=", ","])
     lm = backbone(nano(len(words), width=64, layers=2), seed=3)
     return OmniFlatten.grown(lm, words, Codes(small_codec().codes), config, seed=5)
 
 
-def talking(config: Config = Config(4, 1, 2), memory: Memory | None = None) -> Talking:
+def talking(config: Config = SMALL, memory: Memory | None = None) -> Talking:
     return model(config).talking(small_codec(), memory or Memory(600))
 
 

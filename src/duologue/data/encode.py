@@ -36,7 +36,8 @@ class WordTimer(UnitEncoder, Protocol):
 
 @dataclass(frozen=True)
 class Heard:
-    """A stretch of one voice on the clock. `text`: what is said; of the assistant's also what is only written."""
+    """A stretch of one voice on the clock. `text`: what is said; of the assistant's also what is only written. One
+    without length has no sound."""
 
     speaker: Speaker
     start_s: float
@@ -93,6 +94,8 @@ def _stretch(said: Heard, assistant: Audio, user: NDArray[np.int64], encoder: Wo
         units, words = user[start:end], spoken_words(said.text)
         found = encoder.word_ends(torch.from_numpy(units), words) if words else []
         ends = tuple(start + end for end in found)
+    elif said.end_s == said.start_s:
+        units = user[:0]
     else:
         samples, before = round(encoder.heard_hz / encoder.unit_hz), min(start, BEFORE_UNITS)
         units = units_of(assistant[(start - before) * samples : end * samples], encoder)[before:]

@@ -311,7 +311,7 @@ HEARD_LATER = 3
 
 def alignment_examples(model: OmniFlatten, rows: Iterable[Encoded]) -> Iterator[Example]:
     """The user's stretches to be recognised, the assistant's to be spoken (section 2.1)."""
-    for stretch in (stretch for row in rows for stretch in row.stretches if not stretch.cut):
+    for stretch in (stretch for row in rows for stretch in row.stretches if stretch.units and not stretch.cut):
         layout = alignment("asr" if stretch.speaker == "user" else "tts", model.tags)
         said, _, _ = stretch.text.partition(CALL)
         speech, text = [*model.unit_ids(stretch.units), model.tags.eos], [*model.text_ids(said), model.tags.eot]
