@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from duologue.data.tensors import Example
-from duologue.desk import Desk, Question, check, questions
+from duologue.desk import Desk, Question, check, questions, statements
 from duologue.dialogue import ToolCall
 from duologue.model.backbone import backbone, nano
 from duologue.model.calls import parted, spelt
@@ -32,12 +32,14 @@ STAGE = Stage(
     learning_rate=4e-3,
     batch_tokens=4_096,
     row_tokens=256,
-    epochs=3,
+    epochs=2,
     warmup_steps=50,
     final_rate=0.02,
     muon=("*.layers.*",),
 )
-QUESTIONS = 120_000
+QUESTIONS = 160_000
+READINGS = 30
+"""How often each statement of what the desk knows is read: facts that are asked for in tests alone are known so."""
 
 
 def main() -> None:
@@ -61,11 +63,12 @@ def make(
 ) -> tuple[Any, Any]:
     """Train the model, from where `folder` was left; it and its tokenizer, also in the folder's `model`."""
     asked = list(islice(questions(1, "train", "en"), count))
-    tokenizer = words_tokenizer(vocabulary(asked))
+    tokenizer = words_tokenizer(vocabulary(asked) | {word for text in statements("en") for word in words_of(text)})
     model = Causal(backbone(nano(len(tokenizer), width, layers), seed=seed))
     stage = replace(STAGE, epochs=epochs, seed=seed)
     run = Run(folder, microbatch_tokens=8_192, bf16=True, validate_every_steps=500, save_every_steps=500)
-    train(model, stage, run, examples(tokenizer, asked), examples(tokenizer, held_out))
+    read = [statement(tokenizer, text) for text in statements("en")] * READINGS
+    train(model, stage, run, examples(tokenizer, asked) + read, examples(tokenizer, held_out))
     model.lm.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     return model.lm.eval(), tokenizer
@@ -118,6 +121,12 @@ def examples(tokenizer: Any, asked: Sequence[Question]) -> list[Example]:
 def example(tokenizer: Any, question: Question) -> Example:
     """All turns; the assistant's are learnt, and, as any text, the user's."""
     tokens = [token for turn, text in enumerate(texts(question)) for token in ids_of(tokenizer, turn, text)]
+    return {"tokens": np.array(tokens), "said": np.ones(len(tokens), bool)}
+
+
+def statement(tokenizer: Any, text: str) -> Example:
+    """A sentence that nobody asked for."""
+    tokens = ids_of(tokenizer, 1, text)
     return {"tokens": np.array(tokens), "said": np.ones(len(tokens), bool)}
 
 
