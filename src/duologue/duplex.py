@@ -218,6 +218,8 @@ class _Teller:
         self._turn += 1
         self.speaking, self._spoken_units, self._silent_units, self._over = self._turn, 0, 0, False
         text, _ = self._talking.text_of(self._heard, ())
+        if not self._heard:
+            self._heard_from_s = self._heard_to_s = at_s
         times = {"start_s": round(self._heard_from_s, 3), "end_s": round(self._heard_to_s, 3)}
         self._heard.clear()
         self._told_text, self._told_calls = "", 0

@@ -33,7 +33,8 @@ class Event:
     turn            turn, start_s, end_s        a user turn is complete; its reply begins
     heard           turn, text                  what the user was understood to say
     wrote           turn, text                  text of the reply as it is written (may be ahead of the sound)
-    said            turn, text, samples, words  text whose sound begins in this frame, how long it is, where words lie
+    said            turn, text, samples, words  text whose sound begins in this frame, how long it is, where words lie;
+                                                samples is 0 where that is not known: the sound then comes later
     tool_call       turn, call_id, name, arguments
     tool_result     turn, call_id, output
     stopped         turn, reason, heard_text    the reply gave way: "speech", "cancelled"

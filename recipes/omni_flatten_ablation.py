@@ -1,0 +1,209 @@
+"""OmniFlatten's ablation (table 2) and its chunk-size study, tried again at a small size on the desk.
+
+    python recipes/omni_flatten_ablation.py --folder runs/omni_flatten --seeds 0 1
+
+It takes the units, the text model and the conversations that recipes/omni_flatten.py made in the folder. Every variant
+learns from equally many tokens: one without an early stage learns longer in the last. Mean and spread over the seeds
+are printed, and kept in `ablation/results.json`, whatever came out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from duologue.data.encode import Encoded
+from duologue.data.tensors import Example
+from duologue.evaluate.conversing import tracks
+from duologue.evaluate.duplex import answered, score, turns
+from duologue.session import HEARD_HZ
+from duologue.sound.wav import read_channels
+from duologue.synthesis import Plan, synthesise
+from duologue.systems.omni_flatten import EXAMPLES, Config, OmniFlatten
+from duologue.train import Causal, NextToken, Run, Stage, train
+from duologue.units import nano_codec
+from duologue.whole import whole_file
+from nano_units_speech import prepare
+from omni_flatten import MATRICES, STREAMS, untrained
+from omni_flatten_data import corpora
+
+TOKENS = 3_000_000
+"""That each variant learns from."""
+SHARES = {"alignment": 0.2, "half_duplex": 0.3, "full_duplex": 0.5}
+"""Of them, by stage, where all stages are there."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is tried: some of the stages, a layout."""
+
+    name: str
+    stages: tuple[str, ...]
+    config: Config
+
+    @property
+    def tokens(self) -> dict[str, float]:
+        """By stage: the last one learns from those of the stages that are left out too."""
+        found = {stage: TOKENS * SHARES[stage] for stage in self.stages}
+        return found | {self.stages[-1]: TOKENS - sum(list(found.values())[:-1])}
+
+
+ALL = ("alignment", "half_duplex", "full_duplex")
+CURRICULUM = (
+    Variant("straight to three streams", ALL[2:], Config()),
+    Variant("without half duplex", (ALL[0], ALL[2]), Config()),
+    Variant("full recipe", ALL, Config()),
+    Variant("full recipe, two streams", ALL, Config(text_chunk=0)),
+    Variant("full recipe, and writes what it hears", ALL, Config(heard_chunk=3)),
+)
+CHUNKS = tuple(
+    Variant(f"chunks of {speech}", ALL, Config(speech, text, heard))
+    for speech, text, heard in ((2, 1, 1), (5, 1, 2), (10, 2, 3), (20, 4, 6))
+)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one variant and seed: held-out loss, nats; answers and turns in percent; times in ms of the stream."""
+
+    loss: float
+    answers: float | None
+    takes_5: float | None
+    takes_10: float | None
+    takes_ms: float | None
+    yields_10: float | None
+    yields_25: float | None
+    yields_ms: float | None
+
+
+def main() -> None:
+    options = parsed()
+    torch.set_num_threads(options.threads)
+    tried = [*(CURRICULUM if "curriculum" in options.study else ()), *(CHUNKS if "chunks" in options.study else ())]
+    bench = Bench(options)
+    results: dict[str, list[Figures]] = {}
+    for variant in tried:
+        for seed in options.seeds:
+            results.setdefault(variant.name, []).append(bench.figures(variant, seed))
+            bench.keep(results)
+    Console().print(table(results))
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("runs/omni_flatten"), help="of recipes/omni_flatten.py")
+    parser.add_argument("--recordings", type=Path, default=Path("../shared/data"), help="recordings of people")
+    parser.add_argument("--study", nargs="+", default=["curriculum", "chunks"], choices=["curriculum", "chunks"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--tokens", type=float, default=TOKENS, help="that each variant learns from")
+    parser.add_argument("--share", type=float, default=1.0, help="of the data, as recipes/omni_flatten.py had it")
+    parser.add_argument("--users", type=int, default=160, help="recorded test users: questions, and dialogues")
+    parser.add_argument("--threads", type=int, default=2)
+    return parser.parse_args()
+
+
+class Bench:
+    """The data that all variants share, and where their results go."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options, self._folder = options, options.folder / "ablation"
+        self._codec_path = options.folder / "units" / "nano_units.safetensors"
+        self._codec = nano_codec.load(self._codec_path)
+        speech = prepare(options.folder / "units" / "speech", options.recordings, options.share)
+        self._rows = corpora(
+            options.folder, self._codec_path, options.recordings, speech, options.share, options.threads
+        )
+        noises = str(options.recordings) if (options.recordings / "manifest.jsonl").exists() else None
+        test = Plan(options.users, split="test", timing="prompt", noises=noises, seed=5)
+        self._asked = _users(options.folder / "ablation" / "questions", replace(test, exchanges=(1, 1)))
+        self._talked = _users(options.folder / "ablation" / "dialogues", replace(test, exchanges=(1, 3)))
+
+    def figures(self, variant: Variant, seed: int) -> Figures:
+        folder = self._folder / f"{variant.name} {seed}".replace(" ", "_").replace(",", "")
+        model = untrained(self._options.folder / "text" / "model", self._codec_path, variant.config, seed)
+        loss = 0.0
+        for stage, tokens in variant.tokens.items():
+            loss = self._learn(model, stage, round(tokens * self._options.tokens / TOKENS), folder / stage, seed)
+        return self._measured(model, loss)
+
+    def keep(self, results: dict[str, list[Figures]]) -> None:
+        found = {name: [asdict(each) for each in figures] for name, figures in results.items()}
+        whole_file(self._folder / "results.json", lambda file: file.write(json.dumps(found, indent=1).encode()))
+
+    def _learn(self, model: OmniFlatten, name: str, tokens: int, folder: Path, seed: int) -> float:
+        learnt, held_out = _examples(model, name, self._rows)
+        stage = Stage(
+            name,
+            learning_rate=3e-3,
+            batch_tokens=6_144,
+            row_tokens=3_072,
+            steps=max(2, tokens // 6_144),
+            warmup_steps=20,
+            final_rate=0.05,
+            mean_over="streams",
+            muon=MATRICES,
+            seed=seed,
+        )
+        run = Run(folder, bf16=True, validate_every_steps=10_000, save_every_steps=200)
+        trained = train(Causal(model.lm), stage, run, learnt, held_out, NextToken(STREAMS))
+        return trained.best_loss or float("nan")
+
+    def _measured(self, model: OmniFlatten, loss: float) -> Figures:
+        talking = model.talking(self._codec)
+        rows, users = self._asked
+        heard = list(tracks(talking, users))
+        answers = score([answered(talking, row, track, ()) for row, track in zip(rows, heard, strict=True)])
+        rows, users = self._talked
+        found = turns(rows, list(tracks(talking, users)), talking.codec.unit_hz)
+        return Figures(
+            loss,
+            answers.text if model.config.text_chunk else None,
+            found.takes.within[5],
+            found.takes.within[10],
+            found.takes.mean_response_ms,
+            found.yields.within[10],
+            found.yields.within[25],
+            found.yields.mean_response_ms,
+        )
+
+
+def _users(folder: Path, plan: Plan) -> tuple[list[dict[str, object]], list[torch.Tensor]]:
+    manifest = synthesise(folder, plan).manifest
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    return rows, [read_channels(folder / row["path"], HEARD_HZ)[:, 0] for row in rows]
+
+
+def _examples(model: OmniFlatten, stage: str, rows: dict[str, list[Encoded]]) -> tuple[list[Example], list[Example]]:
+    spoken = [row for name in rows if name.startswith("dialogues") for row in rows[name]]
+    made = [example for example in EXAMPLES[stage](model, spoken) if len(example["said"]) <= 3_072]
+    return made[64:], made[:64]
+
+
+def table(results: dict[str, list[Figures]]) -> Table:
+    """Mean ± standard deviation over the seeds."""
+    shown = Table(box=None, header_style="dim")
+    names = list(Figures.__dataclass_fields__)
+    for name in ("", *names):
+        shown.add_column(name, justify="right" if name else "left")
+    for variant, figures in results.items():
+        shown.add_row(variant, *(_over([getattr(each, name) for each in figures]) for name in names))
+    return shown
+
+
+def _over(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "–"
+    return f"{mean(known):.2f}" + (f" ± {stdev(known):.2f}" if len(known) > 1 else "")
+
+
+if __name__ == "__main__":
+    main()
