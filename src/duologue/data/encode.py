@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from math import ceil
+from math import ceil, floor
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -88,18 +88,23 @@ def units_of(audio: Audio, encoder: UnitEncoder) -> NDArray[np.int64]:
 
 
 def _stretch(said: Heard, assistant: Audio, user: NDArray[np.int64], encoder: WordTimer) -> Stretch:
-    start, end = int(said.start_s * encoder.unit_hz), ceil(said.end_s * encoder.unit_hz)
+    start, end = floor(_place(said.start_s, encoder)), ceil(_place(said.end_s, encoder))
     ends: tuple[int, ...] = ()
-    if said.speaker == "user":
+    if said.end_s == said.start_s:
+        units = user[:0]
+    elif said.speaker == "user":
         units, words = user[start:end], spoken_words(said.text)
         found = encoder.word_ends(torch.from_numpy(units), words) if words else []
         ends = tuple(start + end for end in found)
-    elif said.end_s == said.start_s:
-        units = user[:0]
     else:
         samples, before = round(encoder.heard_hz / encoder.unit_hz), min(start, BEFORE_UNITS)
         units = units_of(assistant[(start - before) * samples : end * samples], encoder)[before:]
     return Stretch(said.speaker, start, tuple(units.tolist()), said.text, ends, said.turn, said.cut)
+
+
+def _place(at_s: float, encoder: UnitEncoder) -> float:
+    """In units; exact where it lies between two of them."""
+    return round(at_s * encoder.unit_hz, 6)
 
 
 def spoken_words(text: str) -> list[str]:

@@ -19,13 +19,21 @@ _CALL = re.compile(rf"{re.escape(CALL)}(.*?){re.escape(CALLED)}", re.DOTALL)
 
 
 def spelt(call: ToolCall) -> str:
-    """The call as text. Raises ValueError for arguments that cannot be written so: nested, or with , or = in them."""
+    """The call as text. Raises ValueError for arguments that cannot be written so: neither text nor numbers, or with
+    , = or < in them."""
     parts = []
     for key, value in call.parsed().items():
-        if isinstance(value, dict | list) or re.search("[,=<]", str(value)):
+        if not (_in_words(key) and _in_words(value)):
             raise ValueError(f"the argument {key}={value!r} of {call.name!r} cannot be written in words")
         parts.append(f"{key} = {value}")
     return f"{CALL} {call.name} {', '.join(parts)} {CALLED}"
+
+
+def _in_words(value: object) -> bool:
+    """Whether the value is read as it is written."""
+    text = str(value)
+    plain = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return plain and not re.search("[,=<]", text) and text == " ".join(text.split())
 
 
 def parted(text: str, tools: Sequence[Tool]) -> tuple[str, tuple[ToolCall, ...]]:

@@ -13,6 +13,8 @@ BLANK = 0
 def last_steps(log_odds: NDArray[np.float32], letters: Sequence[int]) -> NDArray[np.int64] | None:
     """The last step at which each of the letters is written, [L], on the likeliest path: log odds [S, letters + 1],
     blank first. None where so many letters have no room in so few steps."""
+    if not len(letters) or len(log_odds) < len(letters):
+        return None if len(letters) else np.zeros(0, np.int64)
     states = np.full(2 * len(letters) + 1, BLANK)
     states[1::2] = letters
     may_skip = np.zeros(len(states), np.bool_)
@@ -23,13 +25,13 @@ def last_steps(log_odds: NDArray[np.float32], letters: Sequence[int]) -> NDArray
         by = np.stack([score, _later(score, 1), np.where(may_skip, _later(score, 2), -np.inf)])
         came[step] = by.argmax(0)
         score = by.max(0) + log_odds[step, states]
-    if len(states) > 1 and np.isneginf(max(score[-1], score[-2])):
+    if np.isneginf(max(score[-1], score[-2])):
         return None
-    return _ends(came, len(states) - 1 - int(len(states) > 1 and score[-2] > score[-1]))
+    return _ends(came, len(states) - 1 - int(score[-2] > score[-1]))
 
 
 def _later(score: NDArray[np.float64], by: int) -> NDArray[np.float64]:
-    return np.concatenate([np.full(min(by, len(score)), -np.inf), score[:-by]])
+    return np.concatenate([np.full(by, -np.inf), score[:-by]])
 
 
 def _ends(came: NDArray[np.int8], state: int) -> NDArray[np.int64]:
