@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ import nano_units
 from duologue.data.encode import Encoded
 from duologue.data.tensors import Example
 from duologue.desk import questions
-from duologue.model.backbone import backbone
+from duologue.model.backbone import backbone, tokenizer_of
 from duologue.systems import omni_flatten
 from duologue.systems.omni_flatten import EXAMPLES, STAGES, STREAMS, Codes, Config, OmniFlatten
 from duologue.train import Causal, NextToken, Run, train
@@ -71,7 +72,7 @@ def main() -> None:
         if not codec.exists():
             nano_units.make(speech, folder / "units", options.recordings)
     with timed(folder, "text"):
-        if not (folder / "text" / "model").exists():
+        if not (folder / "text" / "model" / "tokenizer.json").exists():
             held_out = list(islice(questions(2, "test", "en"), 480))
             nano_text.make(folder / "text", held_out, round(options.share * nano_text.QUESTIONS))
     with timed(folder, "conversations"):
@@ -81,6 +82,7 @@ def main() -> None:
         with timed(folder, taught.name):
             learn(model, taught, rows, folder / taught.name, options.seed)
     model.save(folder / "model")
+    shutil.copyfile(codec, folder / "model" / omni_flatten.CODEC)
 
 
 def parsed() -> argparse.Namespace:
@@ -107,10 +109,8 @@ def timed(folder: Path, part: str) -> Iterator[None]:
 
 def untrained(text: Path, codec: Path, config: Config, seed: int) -> OmniFlatten:
     """The text model with tags and units, which begin as what the codec knows of them."""
-    from transformers import AutoTokenizer
-
     fsq = nano_codec.load(codec).tokenizer.fsq
-    words = AutoTokenizer.from_pretrained(text)
+    words = tokenizer_of(text)
     return OmniFlatten.grown(backbone(str(text)), words, Codes(fsq.codes, fsq.one_hot()), config, seed)
 
 

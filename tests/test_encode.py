@@ -16,9 +16,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from duologue import whole
-from duologue.data.encode import BEFORE_UNITS, Encoded, Heard, Stretch, encode, read, spoken_words, units_of, write
-from duologue.sound import Audio
+from duologue.data.encode import (
+    BEFORE_UNITS,
+    Encoded,
+    Heard,
+    Stretch,
+    encode,
+    read,
+    spoken_words,
+    units_of,
+    write,
+)
+from duologue.sound import Audio, wav
 from small_units import UNIT, tokenizer
 
 UNIT_S = 0.04
@@ -115,7 +124,10 @@ def test_the_assistant_is_encoded_where_it_speaks_after_a_little_silence_as_a_de
 
 def test_words_end_where_the_recogniser_says_counted_from_the_beginning_of_the_recording() -> None:
     timer = Timer()
-    said = [Heard("user", 10 * UNIT_S, 20 * UNIT_S, "What's 2 plus, two?", 0), Heard("assistant", 0.9, 1.2, "four", 1)]
+    said = [
+        Heard("user", 10 * UNIT_S, 20 * UNIT_S, "What's 2 plus, two?", 0),
+        Heard("assistant", 0.9, 1.2, "four", 1),
+    ]
     found = encode("some", recorded(40), said, timer)
     user, assistant = found.stretches
     assert timer.asked == [(list(user.units), ["what's", "plus", "two"])]
@@ -133,7 +145,9 @@ def test_real_word_ends_lie_in_the_stretch_in_order() -> None:
 
 def test_more_words_than_there_is_room_for_are_spread_evenly() -> None:
     text = "one two three four five six"
-    (stretch,) = encode("some", recorded(10), [Heard("user", 0.0, 3 * UNIT_S, text, 0)], tokenizer()).stretches
+    (stretch,) = encode(
+        "some", recorded(10), [Heard("user", 0.0, 3 * UNIT_S, text, 0)], tokenizer()
+    ).stretches
     assert len(stretch.ends) == 6
     assert list(stretch.ends) == sorted(stretch.ends)
     assert all(0 <= end < 3 for end in stretch.ends)
@@ -141,7 +155,9 @@ def test_more_words_than_there_is_room_for_are_spread_evenly() -> None:
 
 @pytest.mark.parametrize("speaker", ["user", "assistant"])
 def test_text_without_sound_has_no_units_and_no_words_in_time(speaker: Any) -> None:
-    (stretch,) = encode("some", recorded(10), [Heard(speaker, 0.2, 0.2, "only written", 1)], tokenizer()).stretches
+    (stretch,) = encode(
+        "some", recorded(10), [Heard(speaker, 0.2, 0.2, "only written", 1)], tokenizer()
+    ).stretches
     assert stretch == Stretch(speaker, 5, (), "only written", (), 1)
 
 
@@ -157,6 +173,18 @@ def test_spoken_words() -> None:
     assert spoken_words(" 12 ") == []
 
 
+def test_a_recording_at_another_rate_is_brought_to_the_encoders_channel_by_channel(tmp_path: Path) -> None:
+    at = np.arange(48_000) / 48_000
+    both = np.stack([0.5 * np.sin(2 * np.pi * hz * at) for hz in (300, 700)], axis=1).astype(np.float32)
+    wav.write(tmp_path / "two.wav", both, 48_000)
+    sound = wav.read_channels(tmp_path / "two.wav", 16_000)
+    assert sound.shape == (16_000, 2)
+    np.testing.assert_allclose(sound[2_000:-2_000], both[6_000:-6_000:3], atol=2e-3)
+    np.testing.assert_allclose(wav.read(tmp_path / "two.wav", 16_000), sound.mean(axis=1), atol=1e-6)
+    with pytest.raises(FileNotFoundError, match=r"none\.wav: there is no such file"):
+        wav.read_channels(tmp_path / "none.wav", 16_000)
+
+
 # ---------------------------------------------------------------- on the disk
 
 UNITS = st.lists(st.integers(0, 999), max_size=5).map(tuple)
@@ -170,7 +198,9 @@ STRETCHES = st.builds(
     st.none() | st.integers(0, 9),
     st.booleans(),
 )
-ROWS = st.lists(st.builds(Encoded, st.text(max_size=5), UNITS, st.lists(STRETCHES, max_size=3).map(tuple)), max_size=4)
+ROWS = st.lists(
+    st.builds(Encoded, st.text(max_size=5), UNITS, st.lists(STRETCHES, max_size=3).map(tuple)), max_size=4
+)
 
 
 @given(ROWS)
@@ -227,8 +257,8 @@ def test_it_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as disk:
-        disk.setattr(whole.os, "fsync", full)
-        with pytest.raises(OSError, match="No space left"):
+        disk.setattr("os.fsync", full)
+        with pytest.raises(OSError, match=r"No space left on device: '.*rows\.jsonl'"):
             write(path, [encoded(), encoded()])
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

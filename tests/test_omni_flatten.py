@@ -1,4 +1,4 @@
-"""OmniFlatten: what each stage learns from, how a model grows, that it learns what it is shown and nothing of the future."""
+"""OmniFlatten: what each stage learns from, how a model grows, that it learns what it is shown, not the future."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 from tokenizers import ByteLevelBPETokenizer
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config
@@ -40,14 +41,15 @@ from little_training import losses
 from small_omni import CODES, conversation, kept, small
 
 USER, HEARD, TEXT, SPEECH = range(4)
+USUAL = Config(4, 2, 2)
 
 
 @lru_cache
-def model(config: Config = Config(4, 2, 2)) -> OmniFlatten:
+def model(config: Config = USUAL) -> OmniFlatten:
     return small(config)
 
 
-def examples(stage: str, *rows: Encoded, config: Config = Config(4, 2, 2)) -> list[Example]:
+def examples(stage: str, *rows: Encoded, config: Config = USUAL) -> list[Example]:
     return list(EXAMPLES[stage](model(config), rows or [conversation()]))
 
 
@@ -76,7 +78,7 @@ def parts(text: str) -> list[str]:
 
 
 def test_alignment_recognises_what_users_say_and_speaks_what_the_assistant_says() -> None:
-    row, made = conversation(), examples("alignment")
+    row, made = conversation(), examples("alignment", config=Config(4, 2, 0))
     assert len(made) == len(row.stretches)
     for stretch, example in zip(row.stretches, made, strict=True):
         spoken, _, _ = stretch.text.partition(CALL)
@@ -90,28 +92,43 @@ def test_alignment_recognises_what_users_say_and_speaks_what_the_assistant_says(
         assert set(example["stream"][example["said"]]) == {TEXT if user else SPEECH}
 
 
+def test_a_model_that_writes_what_it_hears_begins_with_that() -> None:
+    """The user's channel and its words, as in full duplex, where the assistant has nothing to say yet."""
+    row = conversation()
+    hears, *others = examples("alignment")
+    assert len(others) == len(row.stretches)
+    woven = timed(model(), row)
+    assert of(hears, USER) == told(woven["user"])
+    assert of(hears, HEARD, said=True) == of(hears, HEARD) == told(woven["heard"])
+    assert hears["stream"].tolist() == [USER, USER, USER, USER, HEARD, HEARD] * (len(woven["user"]) // 4)
+
+
 def test_what_has_no_sound_or_was_cut_is_no_sample_of_alignment() -> None:
     written = Stretch("assistant", 9, (), "four", (), 1)
     row = replace(conversation(cut=True), stretches=(*conversation(cut=True).stretches, written))
-    assert len(examples("alignment", row)) == len(row.stretches) - 2
+    assert len(examples("alignment", row, config=Config(4, 2, 0))) == len(row.stretches) - 2
 
 
 # ---------------------------------------------------------------- stage 2: half duplex
+
+
+def exchange(heard: list[str], words: str, answer: Stretch) -> list[str]:
+    """Its four streams, with their tags."""
+    return [
+        *["[SOS]", *heard, "[EOS]"],
+        *["[SOT]", *parts(words), "[EOT]"],
+        *["[SOT]", *parts(answer.text), "[EOT]"],
+        *["[SOS]", *units(answer), "[EOS]"],
+    ]
 
 
 def test_half_duplex_goes_turn_by_turn_through_four_streams() -> None:
     row = conversation()
     what, plus, four, _, five, done = row.stretches
     (example,) = examples("half_duplex")
-    turn = lambda heard, words, text, speech: [  # noqa: E731
-        *["[SOS]", *heard, "[EOS]"],
-        *["[SOT]", *parts(words), "[EOT]"],
-        *["[SOT]", *parts(text), "[EOT]"],
-        *["[SOS]", *units(speech), "[EOS]"],
-    ]
     pause = [f"<unit {unit}>" for unit in row.user[3:20]]
-    first = turn(pause, "what is two plus two", four.text, four)
-    assert told(example["tokens"]) == [*first, *turn(units(five), five.text, done.text, done)]
+    first = exchange(pause, "what is two plus two", four)
+    assert told(example["tokens"]) == [*first, *exchange(units(five), five.text, done)]
     assert told(example["tokens"][example["said"]]) == [
         *[*parts("what is two plus two"), "[EOT]", *parts(four.text), "[EOT]", *units(four), "[EOS]"],
         *[*parts("what is five"), "[EOT]", *parts(done.text), "[EOT]", *units(done), "[EOS]"],
@@ -137,7 +154,9 @@ def test_an_answer_without_sound_is_learnt_in_text_alone() -> None:
 
 
 def test_who_only_reads_is_no_exchange() -> None:
-    alone = replace(conversation(), stretches=tuple(s for s in conversation().stretches if s.speaker == "user"))
+    alone = replace(
+        conversation(), stretches=tuple(s for s in conversation().stretches if s.speaker == "user")
+    )
     assert list(exchanges(alone)) == []
     assert examples("half_duplex", alone) == []
 
@@ -158,8 +177,10 @@ def test_full_duplex_learns_all_that_the_model_says_and_nothing_that_the_user_sa
 
 
 def test_two_streams_have_sound_alone() -> None:
-    """The same examples for a model that has no text: units of the user, and units or silence that it says."""
-    (example,) = examples("two_streams", config=Config(10, 0, 0))
+    """Also of a model that has text until then: units of the user, and units or silence that it says."""
+    (example,), (bare,) = examples("two_streams"), examples("full_duplex", config=Config(4, 0, 0))
+    assert told(example["tokens"]) == told(bare["tokens"])
+    assert model().without_text().config == Config(4, 0, 0)
     assert set(example["stream"]) == {USER, SPEECH}
     assert all(token.startswith("<unit") for token in of(example, USER))
     assert all(token.startswith("<unit") or token == "[silent speech]" for token in of(example, SPEECH))
@@ -180,11 +201,12 @@ def test_speech_lies_where_it_was_spoken_and_silence_is_no_unit(cut: bool) -> No
 
 def test_the_user_is_heard_all_the_time_and_goes_on_at_the_end_as_it_ended() -> None:
     row = conversation()
-    heard = told(timed(model(), row)["user"])
-    whole = len(row.user) // 4 * 4
-    assert heard[:whole] == [f"<unit {unit}>" for unit in row.user[:whole]]
-    tail = heard[whole - 4 : whole]
-    assert heard[whole:] == (tail * len(heard))[: len(heard) - whole]
+    long = replace(row, stretches=(Stretch("assistant", 80, (1, 2, 3), "two plus two is four. " * 5, (), 1),))
+    units = [f"<unit {unit}>" for unit in row.user]
+    assert told(timed(model(), row)["user"]) == units[: len(units) // 4 * 4]
+    heard = told(timed(model(), long)["user"])
+    assert len(heard) > len(units) + 8
+    assert heard == (units + units[-4:] * len(heard))[: len(heard)]
 
 
 def test_of_a_text_that_is_longer_than_its_sound_nothing_is_lost() -> None:
@@ -200,9 +222,10 @@ def test_of_a_text_that_is_longer_than_its_sound_nothing_is_lost() -> None:
 @pytest.mark.parametrize("length", [1, 3, 57, 58, 59, 60, 61])
 def test_speech_at_the_very_end_is_not_lost(length: int) -> None:
     """Whatever the recording's length: the last chunk, which is not whole, holds speech too."""
-    row = Encoded("short", conversation().user[:length], (Stretch("assistant", 0, tuple(range(length)), "", (), 1),))
+    ours = tuple(unit % CODES for unit in range(length))
+    row = Encoded("short", conversation().user[:length], (Stretch("assistant", 0, ours, "", (), 1),))
     woven = timed(model(), row)
-    assert told(woven["speech"])[:length] == [f"<unit {unit}>" for unit in range(length)]
+    assert told(woven["speech"])[:length] == [f"<unit {unit}>" for unit in ours]
     assert all(token.startswith("<unit") for token in told(woven["user"]))
 
 
@@ -212,9 +235,13 @@ def test_what_is_heard_is_written_after_it_was_heard(config: Config) -> None:
     row = conversation()
     woven = timed(model(config), row)
     silent = model().tags.silent_text
-    places = [(place // config.heard_chunk, token) for place, token in enumerate(woven["heard"]) if token != silent]
+    places = [
+        (place // config.heard_chunk, token) for place, token in enumerate(woven["heard"]) if token != silent
+    ]
     words = [
-        (end, word) for stretch in row.stretches for word, end in zip(stretch.text.split(), stretch.ends, strict=False)
+        (end, word)
+        for stretch in row.stretches
+        for word, end in zip(stretch.text.split(), stretch.ends, strict=False)
     ]
     words.sort()
     assert told(token for _, token in places) == [word for _, word in words]
@@ -307,7 +334,9 @@ def test_each_stream_holds_only_what_it_may() -> None:
 @given(st.data())
 def test_text_that_is_written_is_never_taken_back(data: st.DataObject) -> None:
     """A session tells it as it grows: what was told of a beginning is the beginning of what is told of more."""
-    vocabulary = [token for token in model().texts if not model().words.decode([token]).startswith(("<|", "<"))]
+    vocabulary = [
+        token for token in model().texts if not model().words.decode([token]).startswith(("<|", "<"))
+    ]
     whole = [token for token in vocabulary if not told([token])[0].startswith("##")]
     ids = [data.draw(st.sampled_from(whole)), *data.draw(st.lists(st.sampled_from(vocabulary), max_size=12))]
     before = ""
@@ -373,6 +402,35 @@ def test_a_folder_in_which_a_file_is_broken_is_refused(tmp_path: Path, name: str
         OmniFlatten.load(tmp_path / "model")
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("failing", ["weights", "words", "ids"])
+def test_on_a_full_disk_what_was_there_is_there_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    kept(tmp_path / "model")
+    before, other = files(tmp_path / "model"), small(seed=6)
+
+    def full(*_: object, **__: object) -> None:
+        raise {"weights": SafetensorError, "words": Exception, "ids": OSError}[failing](
+            "No space left on device"
+        )
+
+    part = {"weights": other.lm, "words": other.words, "ids": type(other.ids)}[failing]
+    with monkeypatch.context() as disk:
+        disk.setattr(part, "save" if failing == "ids" else "save_pretrained", full)
+        with pytest.raises(
+            OSError, match=r"model could not be written \(No space left on device\); make room"
+        ):
+            other.save(tmp_path / "model")
+    assert files(tmp_path / "model") == before
+    other.save(tmp_path / "model")
+    assert files(tmp_path / "model").keys() == before.keys()
+    assert files(tmp_path / "model") != before
+
+
 def test_ids_of_another_tokenizer_are_refused(tmp_path: Path) -> None:
     kept(tmp_path / "model")
     ids = json.loads((tmp_path / "model" / "ids.json").read_text())
@@ -418,8 +476,7 @@ def test_the_papers_base_grows_under_its_own_names(tmp_path: Path) -> None:
 def test_every_stage_has_its_examples() -> None:
     assert [stage.name for stage in STAGES] == list(EXAMPLES)
     for stage in STAGES:
-        (_, *_), objective = made = examples(stage.name), NextToken(STREAMS)
-        cells = objective.cells(collate([[example] for example in made[0]]))
+        cells = NextToken(STREAMS).cells(collate([[example] for example in examples(stage.name)]))
         assert int(cells["user"]) == 0
         assert int(cells["speech"]) > 0
 
@@ -429,7 +486,9 @@ def test_two_conversations_are_learnt_by_heart(tmp_path: Path, stage: str) -> No
     """In a few seconds, by Muon: given what was before, the likeliest token is the right one at every place."""
     learner = small(width=64)
     made = list(EXAMPLES[stage](learner, [conversation(0), conversation(1)]))
-    how = Stage("heart", 8e-3, 2_000, steps=70, warmup_steps=5, weight_decay=0, muon=("*.layers.*",), final_rate=0.05)
+    how = Stage(
+        "heart", 8e-3, 2_000, steps=110, warmup_steps=5, weight_decay=0, muon=("*.layers.*",), final_rate=0.05
+    )
     train(Causal(learner.lm), how, Run(tmp_path, quiet=True), made, objective=NextToken(STREAMS))
     learner.lm.eval()
     for example in made:
@@ -437,7 +496,9 @@ def test_two_conversations_are_learnt_by_heart(tmp_path: Path, stage: str) -> No
         guessed = logits(learner.lm, tokens.tolist())[0, :-1].argmax(-1)
         said = torch.from_numpy(example["said"])[1:]
         wrong = (guessed != tokens[1:]) & said
-        assert int(wrong.sum()) == 0, f"{int(wrong.sum())} of {int(said.sum())} wrong, loss {losses(tmp_path)[-1]}"
+        assert int(wrong.sum()) == 0, (
+            f"{int(wrong.sum())} of {int(said.sum())} wrong, loss {losses(tmp_path)[-1]}"
+        )
 
 
 @pytest.mark.parametrize("config", [Config(4, 2, 2), Config(10, 0, 0)])
@@ -447,14 +508,17 @@ def test_no_gradient_comes_from_the_future(config: Config) -> None:
     lm, objective = model(config).lm, NextToken(STREAMS)
     tokens = torch.from_numpy(example["tokens"])[None]
     asked = np.flatnonzero(example["said"])
-    for place in (int(asked[n]) for n in np.linspace(0, len(asked) - 1, 5)):
+    for place in (int(asked[n]) for n in np.linspace(0, len(asked) - 1, 5).astype(int)):
         vectors = lm.get_input_embeddings()(tokens).detach().requires_grad_()
         hidden = lm.get_decoder()(inputs_embeds=vectors, use_cache=False).last_hidden_state
         said = torch.zeros_like(tokens, dtype=torch.bool)
         said[0, place] = True
         stream = torch.from_numpy(example["stream"])[None]
-        nats = objective.nats(lm.get_output_embeddings()(hidden), {"tokens": tokens, "said": said, "stream": stream})
-        torch.stack(list(nats.values())).sum().backward()
+        nats = objective.nats(
+            lm.get_output_embeddings()(hidden), {"tokens": tokens, "said": said, "stream": stream}
+        )
+        loss: Any = torch.stack(list(nats.values())).sum()
+        loss.backward()
         assert vectors.grad is not None
         reached = vectors.grad[0].abs().sum(-1) > 0
         assert bool(reached[:place].all())

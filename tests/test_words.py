@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoTokenizer
 
 from duologue.desk import Desk, Question, questions
 from duologue.dialogue import Tool, ToolCall
+from duologue.model.backbone import nano, tokenizer_of
 from duologue.model.calls import parted, spelt
 from duologue.model.words import (
     ASSISTANT,
@@ -33,7 +33,9 @@ from duologue.model.words import (
 
 MARKS = (PAD, UNKNOWN, SYSTEM, USER, ASSISTANT, END, CALL, CALLED)
 TOOLS = {tool.name: tool for tool in Desk().tools}
-TEXTS = st.lists(st.text("abcdefgxyz0123456789'", min_size=1, max_size=8), min_size=1, max_size=6).map(" ".join)
+TEXTS = st.lists(st.text("abcdefgxyz0123456789'", min_size=1, max_size=8), min_size=1, max_size=6).map(
+    " ".join
+)
 
 
 @lru_cache
@@ -89,7 +91,8 @@ def test_what_the_desk_says_is_read_back() -> None:
         assert decoded.split() == words_of(question.answer)
         assert re.sub(r"\s", "", written(decoded)).lower() == "".join(words_of(question.answer))
     assert (
-        written(tokenizer().decode(ids("It is nine, I think. Anything else?"))) == "It is nine, i think. Anything else?"
+        written(tokenizer().decode(ids("It is nine, I think. Anything else?")))
+        == "It is nine, i think. Anything else?"
     )
 
 
@@ -121,12 +124,18 @@ def test_chat() -> None:
 
 
 def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
+    """Beside a model too, whose family has a tokenizer of its own."""
     tokenizer().save_pretrained(tmp_path)
-    again = AutoTokenizer.from_pretrained(tmp_path)
+    nano(len(tokenizer())).save_pretrained(tmp_path)
+    again = tokenizer_of(tmp_path)
     assert again.get_vocab() == tokenizer().get_vocab()
     assert again.chat_template == tokenizer().chat_template
     assert (again.pad_token, again.unk_token) == (PAD, UNKNOWN)
-    for text in (*(question.answer for question in asked()[:50]), f"{CALL} set_timer seconds = 90 {CALLED}", "zyx"):
+    for text in (
+        *(question.answer for question in asked()[:50]),
+        f"{CALL} set_timer seconds = 90 {CALLED}",
+        "zyx",
+    ):
         assert again(text).input_ids == tokenizer()(text).input_ids
         assert again.decode(again(text).input_ids) == tokenizer().decode(ids(text))
 
@@ -225,7 +234,9 @@ def test_values_are_as_their_schema_has_them() -> None:
     assert json.loads(Desk().run(ToolCall("a", "set_timer", '{"seconds": "seven"}')))["error"]
 
 
-@pytest.mark.parametrize("value", [["a"], {"a": 1}, "milk, no sugar", "a = b", "<call>", None, True, " padded "])
+@pytest.mark.parametrize(
+    "value", [["a"], {"a": 1}, "milk, no sugar", "a = b", "<call>", None, True, " padded "]
+)
 def test_arguments_that_cannot_be_written_in_words_are_refused(value: Any) -> None:
     """Else another call would be read than was spelt."""
     with pytest.raises(ValueError, match="'set_timer' cannot be written in words"):

@@ -10,6 +10,7 @@ is the model alone that takes turns; who speaks when is read off its streams, an
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -240,7 +241,7 @@ class _Teller:
             named = {"call_id": f"{call.call_id}_{self._turn}", "name": call.name, "arguments": call.arguments}
             events.append(Event("tool_call", at_s, {**turn, **named}))
             if self._toolbox is not None:
-                result = {"call_id": named["call_id"], "output": self._toolbox.run(call)}
+                result = {"call_id": named["call_id"], "output": _returned(self._toolbox, call)}
                 events.append(Event("tool_result", at_s, {**turn, **result}))
         self._told_calls = len(calls)
         return events
@@ -255,6 +256,14 @@ class _Teller:
         if cut:
             return [Event("stopped", at_s, {"turn": turn, "reason": "speech", "heard_text": heard})]
         return [Event("done", at_s, {"turn": turn, "latency": {}})]
+
+
+def _returned(toolbox: Toolbox, call: ToolCall) -> str:
+    """What the tool gives; why it failed where it did: the call goes on."""
+    try:
+        return toolbox.run(call)
+    except Exception as error:
+        return json.dumps({"error": f"the tool failed: {error}"})
 
 
 def _as_far(text: str, characters: int) -> str:

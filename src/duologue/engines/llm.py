@@ -187,11 +187,13 @@ def _all(value: bool, rows: int) -> Any:
 
 @lru_cache(maxsize=2)
 def _causal_lm(path_or_hub_id: str) -> tuple[Any, Any]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
+
+    from duologue.model.backbone import tokenizer_of
 
     try:
         model = AutoModelForCausalLM.from_pretrained(path_or_hub_id).eval()
-        tokenizer = AutoTokenizer.from_pretrained(path_or_hub_id)
+        tokenizer = tokenizer_of(path_or_hub_id)
     except (OSError, ValueError) as error:
         raise EngineError(f"no language model at {path_or_hub_id!r}: {error}") from error
     if tokenizer.chat_template is None:

@@ -84,7 +84,8 @@ def _together(talking: Talking, users: Sequence[NDArray[np.int64]]) -> Iterator[
                 if token != talking.silent:
                     said[row, place] = token - talking.first_unit
                 for stream, ids in written.items():
-                    kept = [(start, token) for token in ids if token != talking.silent_text]
-                    texts[row].setdefault(stream, []).extend(kept)
+                    new = [(start, token) for token in ids if token != talking.silent_text]
+                    texts[row].setdefault(stream, []).extend(new)
     for row, user in enumerate(users):
-        yield Track(said[row, : len(user)], {stream: tuple(ids) for stream, ids in texts[row].items()})
+        kept = {name: tuple(one for one in ids if one[0] < len(user)) for name, ids in texts[row].items()}
+        yield Track(said[row, : len(user)], kept)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import ceil, floor
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,12 @@ def answered(talking: Talking, row: Row, track: Track, tools: Sequence[Tool], ea
 def asked_at(row: Row, unit_hz: float) -> int:
     """The place at which the user begins to ask the last question."""
     turn = row["questions"][-1]["turn"]
-    return min(int(event["start_s"] * unit_hz) for event in row["scene"]["events"] if event["turn"] == turn)
+    return min(_unit(event["start_s"], unit_hz) for event in row["scene"]["events"] if event["turn"] == turn)
+
+
+def _unit(at_s: float, unit_hz: float) -> int:
+    """The place of what begins then; exact where it begins between two units."""
+    return floor(round(at_s * unit_hz, 6))
 
 
 def same_calls(made: Sequence[ToolCall], wanted: Sequence[ToolCall]) -> bool:
@@ -141,13 +147,13 @@ def _ends(events: Sequence[Event], unit_hz: float) -> list[int]:
     """Places of the user's last units: of turns that are answered before the user speaks again."""
     asked = [e for e in events if e.speaker == "user" and e.kind in ("turn", "barge_in")]
     last = [a for a, b in pairwise((*asked, None)) if a is not None and (b is None or b.turn != a.turn)]
-    return [int(np.ceil(event.end_s * unit_hz)) - 1 for event in last]
+    return [ceil(round(event.end_s * unit_hz, 6)) - 1 for event in last]
 
 
 def _onsets(events: Sequence[Event], kind: str, unit_hz: float) -> list[int]:
     """Places at which the user comes in so: of several stretches of one turn the first."""
     first = {event.turn: event for event in reversed(events) if event.speaker == "user" and event.kind == kind}
-    return sorted(int(event.start_s * unit_hz) for event in first.values())
+    return sorted(_unit(event.start_s, unit_hz) for event in first.values())
 
 
 def _goes_on(track: Track, place: int) -> bool | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -37,16 +38,18 @@ def answers_table(score: Score) -> Table:
 
 
 def turns_table(turns: Turns, chunk_ms: int) -> Table:
-    table = Table(title="turns, % within K tokens of 40 ms", box=None, title_justify="left", header_style="dim")
+    shape: dict[str, Any] = {"box": None, "title_justify": "left", "collapse_padding": True}
+    table = Table(title="turns, % within K tokens of 40 ms", header_style="dim", **shape)
     columns = ("", "n", *(f"@{k}" for k in KS), "mean ms", "as heard", "early", "exact " + "/".join(map(str, KS)))
     for column in columns:
         table.add_column(column, justify="right" if column else "left")
     for name, found in (("takes", turns.takes), ("yields", turns.yields)):
         table.add_row(name, *_row(found, chunk_ms))
         *shares, mean_ms = PAPER[name]
-        theirs = (f"{name}, OmniFlatten", "", *(f"{share:.1f}" for share in shares), str(mean_ms))
+        theirs = ("  OmniFlatten", "", *(f"{share:.1f}" for share in shares), str(mean_ms))
         table.add_row(*(f"[dim]{cell}[/]" for cell in theirs))
-    table.add_row("goes on through back-channels", str(turns.back_channels), _share(turns.goes_on))
+    table.add_row("goes on", str(turns.back_channels), _share(turns.goes_on))
+    table.caption = "goes on: % of the user's back-channels that did not stop it"
     return table
 
 
@@ -57,7 +60,7 @@ def _row(found: Accuracy, chunk_ms: int) -> Iterator[str]:
     yield "–" if mean_ms is None else f"{mean_ms:.0f}"
     yield "–" if mean_ms is None else f"{mean_ms + chunk_ms:.0f}"
     yield str(found.early)
-    yield " ".join(_share(found.exact[k]) for k in KS)
+    yield "/".join("–" if (share := found.exact[k]) is None else f"{share:.0f}" for k in KS)
 
 
 def _share(share: float | None) -> str:

@@ -1,4 +1,4 @@
-"""The language model that everything is built on: any causal language model of transformers."""
+"""The language model that everything is built on: any causal language model of transformers, with its tokenizer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Qwen2Config
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+)
 
 
 def nano(tokens: int, width: int = 256, layers: int = 6, positions: int = 4096) -> Any:
@@ -40,6 +48,13 @@ def backbone(source: Any, dtype: torch.dtype = torch.float32, seed: int = 0) -> 
     try:
         config = AutoConfig.from_pretrained(source)
         return AutoModelForCausalLM.from_pretrained(source, config=config, dtype=dtype).eval()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         place = "in the folder" if Path(source).is_dir() else "as a folder or on the hub"
         raise ValueError(f"no causal language model {str(source)!r} {place}: {error}") from error
+
+
+def tokenizer_of(source: str | Path) -> Any:
+    """The tokenizer of a folder or an id on the hub. One that was saved in a folder is what it was: AutoTokenizer would
+    take the words and split text as the model's family does. Raises OSError, ValueError where there is none."""
+    saved = (Path(source) / "tokenizer.json").is_file()
+    return (PreTrainedTokenizerFast if saved else AutoTokenizer).from_pretrained(source)

@@ -59,6 +59,8 @@ def synthesise(folder: str | Path, plan: Plan, workers: int = 1, quiet: bool = F
     """
     folder = Path(folder)
     found = noises(plan.noises, plan.split) if plan.noises and plan.snr_db else ()
+    if plan.asr:
+        recogniser(plan.asr)
     _begun(folder, plan)
     manifest, dropped = folder / "manifest.jsonl", folder / "dropped.jsonl"
     if not manifest.is_file():
@@ -205,5 +207,12 @@ def _write(path: Path, rows: Iterable[Row]) -> None:
 
 
 def _read(path: Path) -> list[Row]:
+    rows: list[Row] = []
     with path.open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
+        for number, line in enumerate(file, 1):
+            try:
+                rows.append(json.loads(line))
+            except ValueError as error:
+                fault = f"{path}:{number}: not a line of JSON ({error})"
+                raise ValueError(f"{fault}; remove the file, and run again") from error
+    return rows

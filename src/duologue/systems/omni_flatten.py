@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from math import ceil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -35,7 +36,7 @@ from duologue.desk import Desk
 from duologue.dialogue import Tool, ToolCall
 from duologue.duplex import LayoutSession, Talking
 from duologue.layout import Cell, Columns, Grid, Hear, Layout, Put, Say, Tokens, weave
-from duologue.model.backbone import backbone
+from duologue.model.backbone import backbone, tokenizer_of
 from duologue.model.calls import parted
 from duologue.model.tokens import Drawn, Group, IdMap, Vectors, add_tokens
 from duologue.model.words import CALL
@@ -44,7 +45,6 @@ from duologue.streaming import Memory
 from duologue.train.stage import Stage
 from duologue.units import nano_codec
 from duologue.units.codec import Codec
-from duologue.whole import whole_file
 
 # ---------------------------------------------------------------- sizes
 
@@ -136,8 +136,18 @@ def _part(opens: int, cell: Cell, closes: int) -> Columns:
 @lru_cache
 def full_duplex(config: Config) -> Layout:
     """Three streams by chunk (section 2.3), two without text (2.4), four with what is heard."""
-    kinds: tuple[Hear | Say, ...] = (Hear("user"), Say("heard"), Say("text"), Say("speech"))
     sizes = (config.speech_chunk, config.heard_chunk, config.text_chunk, config.speech_chunk)
+    return _by_chunk(sizes)
+
+
+@lru_cache
+def hearing(config: Config) -> Layout:
+    """Of these four, the two of listening: what the user says, and its words as soon as they are known."""
+    return _by_chunk((config.speech_chunk, config.heard_chunk, 0, 0))
+
+
+def _by_chunk(sizes: Sequence[int]) -> Layout:
+    kinds: tuple[Hear | Say, ...] = (Hear("user"), Say("heard"), Say("text"), Say("speech"))
     chunk = [(cell, size) for cell, size in zip(kinds, sizes, strict=True) if size]
 
     def columns() -> Columns:
@@ -214,6 +224,10 @@ class OmniFlatten:
         groups = [Group("tags", TAG_TOKENS, special=True), Group("units", units, start, special=True, book=0)]
         return cls(lm, words, add_tokens(lm, words, groups, seed), config)
 
+    def without_text(self) -> Self:
+        """The same model, of two streams (section 2.4): it writes neither what it hears nor what it says."""
+        return replace(self, config=replace(self.config, text_chunk=0, heard_chunk=0))
+
     @property
     def tags(self) -> Tags:
         return Tags(*self.ids["tags"].ids)
@@ -262,25 +276,36 @@ class OmniFlatten:
     # ------------------------------------------------------------ on the disk
 
     def save(self, folder: str | Path) -> None:
-        """As a folder of transformers, with `ids.json` and `omni_flatten.json` beside the weights."""
+        """As a folder of transformers, with `ids.json` and `omni_flatten.json` beside the weights. Raises OSError
+        (disk full), and what was in the folder is still there."""
         folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder, prefix=".", suffix=".tmp") as unfinished:
+            try:
+                self._write(Path(unfinished))
+            except Exception as error:
+                raise OSError(f"{folder} could not be written ({error}); make room on the disk") from error
+            for file in sorted(Path(unfinished).iterdir()):
+                file.replace(folder / file.name)
+
+    def _write(self, folder: Path) -> None:
         self.lm.save_pretrained(folder)
         self.words.save_pretrained(folder)
         self.ids.save(folder)
-        sizes = json.dumps(asdict(self.config), indent=1).encode()
-        whole_file(folder / "omni_flatten.json", lambda file: file.write(sizes))
+        (folder / "omni_flatten.json").write_text(json.dumps(asdict(self.config), indent=1))
 
     @classmethod
     def load(cls, folder: str | Path, dtype: torch.dtype = torch.float32) -> Self:
         """What `save` wrote. Raises ValueError for a folder with something else."""
-        from transformers import AutoTokenizer
-
         folder = Path(folder)
         if not (folder / "omni_flatten.json").is_file():
             raise ValueError(f"{folder} holds no OmniFlatten model; recipes/omni_flatten.py makes one")
-        config = Config(**json.loads((folder / "omni_flatten.json").read_text()))
-        words = AutoTokenizer.from_pretrained(folder)
-        return cls(backbone(str(folder), dtype), words, IdMap.load(folder, words), config)
+        try:
+            config = Config(**json.loads((folder / "omni_flatten.json").read_text()))
+            words = tokenizer_of(folder)
+            return cls(backbone(str(folder), dtype), words, IdMap.load(folder, words), config)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"{folder} holds an OmniFlatten model that cannot be read: {error}") from error
 
 
 # ---------------------------------------------------------------- a conversation
@@ -309,8 +334,12 @@ HEARD_LATER = 3
 """Units after its end that a word of the user's is written: by then it can be told from a longer one."""
 
 
-def alignment_examples(model: OmniFlatten, rows: Iterable[Encoded]) -> Iterator[Example]:
-    """The user's stretches to be recognised, the assistant's to be spoken (section 2.1)."""
+def alignment_examples(model: OmniFlatten, rows: Sequence[Encoded]) -> Iterator[Example]:
+    """The user's stretches to be recognised, the assistant's to be spoken (section 2.1); for a model that writes what
+    it hears, the user's whole channel too, word by word."""
+    for row in rows if model.config.heard_chunk else ():
+        woven, layout = timed(model, row), hearing(model.config)
+        yield example(layout, {name: woven[name] for name in layout.streams})
     for stretch in (stretch for row in rows for stretch in row.stretches if stretch.units and not stretch.cut):
         layout = alignment("asr" if stretch.speaker == "user" else "tts", model.tags)
         said, _, _ = stretch.text.partition(CALL)
@@ -318,7 +347,7 @@ def alignment_examples(model: OmniFlatten, rows: Iterable[Encoded]) -> Iterator[
         yield example(layout, {"speech": speech, "text": text})
 
 
-def half_duplex_examples(model: OmniFlatten, rows: Iterable[Encoded]) -> Iterator[Example]:
+def half_duplex_examples(model: OmniFlatten, rows: Sequence[Encoded]) -> Iterator[Example]:
     """Whole exchanges (section 2.2), up to an answer of which the sound is cut or missing: that one in text alone."""
     tags = model.tags
     for row in rows:
@@ -335,22 +364,29 @@ def half_duplex_examples(model: OmniFlatten, rows: Iterable[Encoded]) -> Iterato
             yield example(half_duplex(tags), woven)
 
 
-def full_duplex_examples(model: OmniFlatten, rows: Iterable[Encoded]) -> Iterator[Example]:
-    """Conversations by chunk (sections 2.3 and 2.4), with what is really heard while the user is silent."""
+def full_duplex_examples(model: OmniFlatten, rows: Sequence[Encoded]) -> Iterator[Example]:
+    """Conversations by chunk (section 2.3), with what is really heard while the user is silent."""
     for row in rows:
         yield example(full_duplex(model.config), timed(model, row))
 
 
+def two_streams_examples(model: OmniFlatten, rows: Sequence[Encoded]) -> Iterator[Example]:
+    """Conversations by chunk, their sound alone (section 2.4)."""
+    return full_duplex_examples(model.without_text(), rows)
+
+
 def timed(model: OmniFlatten, row: Encoded) -> dict[str, Tokens]:
-    """The streams of a conversation by chunk. The user's sound goes on at the end as it ended."""
+    """The streams of a conversation by chunk: whole chunks of the user's sound, as many more as the assistant needs.
+    There the user's sound goes on as it ended."""
     config, said = model.config, [stretch for stretch in row.stretches if stretch.speaker == "assistant"]
     whole = len(row.user) // config.speech_chunk * config.speech_chunk
     assistant = [_turn(model, stretch) for stretch in said]
-    user = TimedTurn(0, tuple(model.unit_ids(row.user[:whole])))
+    length = max([whole, *(turn.start + len(turn.spoken) for turn in assistant)])
     heard = [word for stretch in row.stretches for word in _words(model, stretch)]
-    woven = streams(config, model.tags, [user], assistant, whole, sorted(heard, key=lambda word: word.start))
-    woven["user"][whole:] = np.resize(woven["user"][whole - config.speech_chunk : whole], len(woven["user"]) - whole)
-    return woven
+    woven = streams(config, model.tags, [], assistant, length, sorted(heard, key=lambda word: word.start))
+    user, needed = np.array(model.unit_ids(row.user)), len(woven["user"])
+    more = np.resize(user[-config.speech_chunk :], max(0, needed - len(user)))
+    return {**woven, "user": np.concatenate((user, more))[:needed]}
 
 
 def exchanges(row: Encoded) -> Iterator[tuple[list[Stretch], Stretch]]:
@@ -388,10 +424,10 @@ def _stage(name: str) -> Stage:
 
 
 STAGES: tuple[Stage, ...] = (_stage("alignment"), _stage("half_duplex"), _stage("full_duplex"), _stage("two_streams"))
-EXAMPLES: Mapping[str, Callable[[OmniFlatten, Iterable[Encoded]], Iterator[Example]]] = {
+EXAMPLES: Mapping[str, Callable[[OmniFlatten, Sequence[Encoded]], Iterator[Example]]] = {
     "alignment": alignment_examples,
     "half_duplex": half_duplex_examples,
     "full_duplex": full_duplex_examples,
-    "two_streams": full_duplex_examples,
+    "two_streams": two_streams_examples,
 }
 """What each stage learns from."""

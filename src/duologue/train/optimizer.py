@@ -15,15 +15,16 @@ from duologue.train.stage import Stage
 
 def optimizers(model: nn.Module, stage: Stage) -> list[Optimizer]:
     """One or both of them, with a group for each peak rate, with and without decay. A group's `peak` is its highest
-    rate. Raises ValueError where Muon would train what is no matrix, or where it is named and trains nothing."""
+    rate. Raises ValueError for a pattern of Muon's that fits no matrix that is trained."""
     plain, matrices = _Groups(), _Groups()
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            by_muon = parameter.dim() == 2 and any(fnmatchcase(name, pattern) for pattern in stage.muon)
-            decay = stage.weight_decay if parameter.dim() > 1 else 0.0
-            (matrices if by_muon else plain).setdefault((_peak(name, stage), decay), []).append(parameter)
-    if stage.muon and not matrices:
-        raise ValueError(f"stage {stage.name!r}: no trained matrix has a name like {', '.join(stage.muon)}")
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    for pattern in stage.muon:
+        if not any(fnmatchcase(name, pattern) and parameter.dim() == 2 for name, parameter in trained.items()):
+            raise ValueError(f"stage {stage.name!r}: no trained matrix has a name like {pattern}")
+    for name, parameter in trained.items():
+        by_muon = parameter.dim() == 2 and any(fnmatchcase(name, pattern) for pattern in stage.muon)
+        decay = stage.weight_decay if parameter.dim() > 1 else 0.0
+        (matrices if by_muon else plain).setdefault((_peak(name, stage), decay), []).append(parameter)
     found: list[Optimizer] = []
     if matrices:
         found.append(Muon(_listed(matrices), adjust_lr_fn="match_rms_adamw"))

@@ -64,6 +64,7 @@ def _heard(
     options: argparse.Namespace, name: str, count: int, exchanges: tuple[int, int], talking: Talking
 ) -> tuple[list[Row], list[Track]]:
     """Test recordings, made where they are not there yet, and what the model makes of their users."""
+    from rich.console import Console
     from rich.progress import track
 
     from duologue.evaluate.conversing import tracks
@@ -76,7 +77,8 @@ def _heard(
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
     quiet = np.zeros(round(AFTER_S * HEARD_HZ), np.float32)
     users = [np.concatenate((read_channels(manifest.parent / row["path"], HEARD_HZ)[:, 0], quiet)) for row in rows]
-    return rows, list(track(tracks(talking, users), f"hearing {name}", total=len(users)))
+    told = Console(stderr=True)
+    return rows, list(track(tracks(talking, users), f"hearing {name}", total=len(users), console=told))
 
 
 def _write(path: Path, scored: Score, taken: Turns, answers: list[Answered]) -> None:

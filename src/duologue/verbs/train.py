@@ -37,13 +37,17 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from dataclasses import replace
 
-    from duologue.systems.omni_flatten import EXAMPLES, STAGES, STREAMS, OmniFlatten
+    from duologue.systems.omni_flatten import CODEC, EXAMPLES, STAGES, STREAMS, OmniFlatten
     from duologue.train import Causal, Lora, NextToken, Run, fold_lora, train
+    from duologue.whole import whole_file
 
     if options.stage not in EXAMPLES:
         raise ValueError(f"there is no stage {options.stage!r}, only {', '.join(EXAMPLES)}")
     model = OmniFlatten.load(options.model)
-    examples = list(EXAMPLES[options.stage](model, _conversations(options.data)))
+    model = model.without_text() if options.stage == "two_streams" else model
+    examples = list(EXAMPLES[options.stage](model, list(_conversations(options.data))))
+    if len(examples) <= options.validation:
+        raise ValueError(f"{len(examples)} examples: give more, or keep fewer for validation (--validation)")
     stage = next(stage for stage in STAGES if stage.name == options.stage)
     asked = ("epochs", "learning_rate", "batch_tokens", "seed")
     stage = replace(stage, **{name: v for name in asked if (v := getattr(options, name)) is not None})
@@ -55,6 +59,8 @@ def run(options: argparse.Namespace) -> int:
     if options.lora_rank:
         fold_lora(learner)
     model.save(options.folder / "model")
+    if (codec := options.model / CODEC).is_file():
+        whole_file(options.folder / "model" / CODEC, lambda file: file.write(codec.read_bytes()))
     print(f"{options.folder / 'model'}: talk with it by duologue talk --system omni_flatten --model PATH")
     return 0
 
