@@ -29,7 +29,8 @@ from duologue.data.tensors import Example
 from duologue.desk import questions
 from duologue.model.backbone import backbone, tokenizer_of
 from duologue.systems import omni_flatten
-from duologue.systems.omni_flatten import EXAMPLES, STAGES, STREAMS, Codes, Config, OmniFlatten
+from duologue.systems.omni_flatten import STAGES, STREAMS, Codes, Config, OmniFlatten
+from duologue.systems.omni_flatten_examples import EXAMPLES
 from duologue.train import Causal, NextToken, Run, train
 from duologue.units import nano_codec
 from duologue.whole import whole_file

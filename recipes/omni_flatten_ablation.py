@@ -27,7 +27,8 @@ from duologue.evaluate.duplex import answered, score, turns
 from duologue.session import HEARD_HZ
 from duologue.sound.wav import read_channels
 from duologue.synthesis import Plan, synthesise
-from duologue.systems.omni_flatten import EXAMPLES, Config, OmniFlatten
+from duologue.systems.omni_flatten import Config, OmniFlatten
+from duologue.systems.omni_flatten_examples import EXAMPLES
 from duologue.train import Causal, NextToken, Run, Stage, train
 from duologue.units import nano_codec
 from duologue.whole import whole_file

@@ -81,9 +81,7 @@ def groups(draw: st.DrawFn) -> Woven:
 def group_duplex(draw: st.DrawFn) -> Woven:
     n = draw(st.integers(0, 9))
     streams = {"user": n, "text": n, "speech": GROUP * n}
-    return layouts.fun_audio_chat_duplex(), {
-        k: [draw(UNIT) for _ in range(size)] for k, size in streams.items()
-    }
+    return layouts.fun_audio_chat_duplex(), {k: [draw(UNIT) for _ in range(size)] for k, size in streams.items()}
 
 
 @st.composite
@@ -106,6 +104,4 @@ WOVEN = {
 
 
 def same(a: Grid, b: Grid) -> bool:
-    return all(
-        np.array_equal(*pair) for pair in ((a.tokens, b.tokens), (a.said, b.said), (a.stream, b.stream))
-    )
+    return all(np.array_equal(*pair) for pair in ((a.tokens, b.tokens), (a.said, b.said), (a.stream, b.stream)))

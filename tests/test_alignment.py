@@ -50,9 +50,7 @@ def slow(odds: NDArray[np.float32], letters: list[int]) -> list[int] | None:
 
 @settings(max_examples=60)
 @given(st.integers(0, 10**6), st.integers(1, 6), st.lists(st.integers(1, LETTERS), max_size=5))
-def test_the_last_steps_are_those_of_the_likeliest_of_all_paths(
-    seed: int, steps: int, letters: list[int]
-) -> None:
+def test_the_last_steps_are_those_of_the_likeliest_of_all_paths(seed: int, steps: int, letters: list[int]) -> None:
     odds = log_odds(seed, steps)
     fast, twin = last_steps(odds, letters), slow(odds, letters)
     assert (None if fast is None else fast.tolist()) == twin

@@ -74,9 +74,7 @@ def test_a_crowd_hears_what_a_session_hears(config: Config) -> None:
     shared = talking(config)
     for user, track in zip(users, tracks(shared, users, batch=2), strict=True):
         session = LayoutSession(shared)
-        live = sound_of(
-            conversed(session, np.concatenate((user, np.zeros(session.delay_frames * FRAME, np.float32))))
-        )
+        live = sound_of(conversed(session, np.concatenate((user, np.zeros(session.delay_frames * FRAME, np.float32)))))
         known = len(user) - (shared.codec.ahead_units + 1) * FRAME
         whole = track.sound(shared)[:known].clip(-1, 1)
         assert (track.units != NO_UNIT).any()
@@ -146,9 +144,7 @@ def scripted(chunks: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> l
     words = words_tokenizer(
         ["ring", "break", "times", "yes", "no", "one", "two", "=", ",", ".", "hello", "stop", "okay"]
     )
-    made = OmniFlatten.grown(
-        backbone(nano(len(words), 64, 2)), words, Codes(small_codec().codes), Config(CHUNK, 2, 1)
-    )
+    made = OmniFlatten.grown(backbone(nano(len(words), 64, 2)), words, Codes(small_codec().codes), Config(CHUNK, 2, 1))
     script = [token for chunk in chunks for token in _tokens(made, chunk)]
     shared = made.talking(small_codec(), Memory(600))
     lm, due = Scripted(script, len(words)), iter(script)
@@ -249,9 +245,7 @@ def test_who_is_cut_short_was_heard_as_far_as_it_spoke(monkeypatch: pytest.Monke
 
 
 def test_a_back_channel_over_all_of_a_short_answer_does_not_cut_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    events = scripted(
-        [{"text": "one two", "speech": "abcd"}, {"heard": "okay", "speech": "abcd"}, *OVER], monkeypatch
-    )
+    events = scripted([{"text": "one two", "speech": "abcd"}, {"heard": "okay", "speech": "abcd"}, *OVER], monkeypatch)
     assert [kind for kind, _ in told(events)] == ["turn", "wrote", "said", "done"]
 
 

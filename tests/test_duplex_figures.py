@@ -63,9 +63,7 @@ def recording(*events: Event, asked: Question | None = None, turn: int = 0) -> d
 
 
 def the_question(with_call: bool) -> Question:
-    return next(
-        q for q in questions(3, "test", "en") if (q.tool_call is not None) == with_call and not q.history
-    )
+    return next(q for q in questions(3, "test", "en") if (q.tool_call is not None) == with_call and not q.history)
 
 
 class Words:
@@ -81,9 +79,7 @@ class Words:
 
 def test_an_answer_is_what_was_written_since_the_question_began() -> None:
     asked = the_question(with_call=False)
-    row = recording(
-        event("user", 10, 20, 0), event("user", 50, 60, 2), event("user", 62, 70, 2), asked=asked, turn=2
-    )
+    row = recording(event("user", 10, 20, 0), event("user", 50, 60, 2), event("user", 62, 70, 2), asked=asked, turn=2)
     assert asked_at(row, 25.0) == 50
     track = Track(np.full(100, SILENT), {"text": ((20, 1), (70, 0)), "heard": ((16, 1), (64, 2))})
     told: Any = Words(asked.answer, "nonsense", asked.text)
@@ -388,9 +384,7 @@ def test_a_bigram_of_sentences_foresees_their_pairs_as_often_as_they_came() -> N
     assert found.leaps(["it~0", "is~0", "four~0"]) == 0
     assert found.leaps(["it~0", "is~0", "nine~1"]) == 1
     assert found.leaps(["it~0", "is~0"]) == 1
-    bigrams = [
-        line.split() for line in found.arpa.split("\\2-grams:")[1].splitlines() if len(line.split()) == 3
-    ]
+    bigrams = [line.split() for line in found.arpa.split("\\2-grams:")[1].splitlines() if len(line.split()) == 3]
     odds = {(first, second): 10 ** float(log) for log, first, second in bigrams}
     assert odds["<s>", "it~0"] == pytest.approx(1 / 3, rel=1e-3)
     assert odds["<s>", "no~0"] == pytest.approx(1 / 6, rel=1e-3)
@@ -409,9 +403,7 @@ def slow_streams(layout: Layout, grid: Grid) -> list[list[int]]:
     run, found = Run(layout), []
     for tokens in grid.tokens.tolist():
         assert run.column is not None
-        found.append(
-            [-1 if isinstance(cell, Put) else layout.streams.index(cell.stream) for cell in run.column]
-        )
+        found.append([-1 if isinstance(cell, Put) else layout.streams.index(cell.stream) for cell in run.column])
         run.place(tokens)
     return found
 

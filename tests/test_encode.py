@@ -145,9 +145,7 @@ def test_real_word_ends_lie_in_the_stretch_in_order() -> None:
 
 def test_more_words_than_there_is_room_for_are_spread_evenly() -> None:
     text = "one two three four five six"
-    (stretch,) = encode(
-        "some", recorded(10), [Heard("user", 0.0, 3 * UNIT_S, text, 0)], tokenizer()
-    ).stretches
+    (stretch,) = encode("some", recorded(10), [Heard("user", 0.0, 3 * UNIT_S, text, 0)], tokenizer()).stretches
     assert len(stretch.ends) == 6
     assert list(stretch.ends) == sorted(stretch.ends)
     assert all(0 <= end < 3 for end in stretch.ends)
@@ -155,9 +153,7 @@ def test_more_words_than_there_is_room_for_are_spread_evenly() -> None:
 
 @pytest.mark.parametrize("speaker", ["user", "assistant"])
 def test_text_without_sound_has_no_units_and_no_words_in_time(speaker: Any) -> None:
-    (stretch,) = encode(
-        "some", recorded(10), [Heard(speaker, 0.2, 0.2, "only written", 1)], tokenizer()
-    ).stretches
+    (stretch,) = encode("some", recorded(10), [Heard(speaker, 0.2, 0.2, "only written", 1)], tokenizer()).stretches
     assert stretch == Stretch(speaker, 5, (), "only written", (), 1)
 
 
@@ -198,9 +194,7 @@ STRETCHES = st.builds(
     st.none() | st.integers(0, 9),
     st.booleans(),
 )
-ROWS = st.lists(
-    st.builds(Encoded, st.text(max_size=5), UNITS, st.lists(STRETCHES, max_size=3).map(tuple)), max_size=4
-)
+ROWS = st.lists(st.builds(Encoded, st.text(max_size=5), UNITS, st.lists(STRETCHES, max_size=3).map(tuple)), max_size=4)
 
 
 @given(ROWS)

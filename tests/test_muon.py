@@ -114,9 +114,7 @@ def test_without_names_all_is_adamws_and_with_every_matrix_both_or_one() -> None
 def test_a_pattern_that_fits_no_matrix_is_refused(pattern: str, tmp_path: Path) -> None:
     """Also beside one that fits: a misspelt name is an error."""
     for muon in ((pattern,), (*MATRICES, pattern)):
-        with pytest.raises(
-            ValueError, match=f"stage 'muon': no trained matrix has a name like .*{pattern[1:4]}"
-        ):
+        with pytest.raises(ValueError, match=f"stage 'muon': no trained matrix has a name like .*{pattern[1:4]}"):
             train(causal(), stage(muon=muon), run(tmp_path / "run"), examples(), objective=NextToken(STREAMS))
 
 
@@ -131,10 +129,10 @@ def test_rates_of_both_rise_and_fall_together(step: int) -> None:
 def test_muon_turns_a_gradient_into_a_step_of_equal_strength_in_all_directions() -> None:
     """Its step is (nearly) orthogonal; scaled so that its root mean square is as AdamW's: 0.2 of the rate."""
     torch.manual_seed(0)
-    layer = nn.Linear(32, 32, bias=False)
+    layer = nn.Linear(128, 64, bias=False)
     before = layer.weight.detach().clone()
     (muon,) = optimizers(layer, stage(muon=("*",), rates={}, weight_decay=0.0, learning_rate=0.1))
-    layer.weight.grad = torch.randn(32, 2) @ torch.randn(2, 32) + 0.3 * torch.randn(32, 32)
+    layer.weight.grad = torch.randn(64, 2) @ torch.randn(2, 128) + 0.3 * torch.randn(64, 128)
     muon.step()
     moved = before - layer.weight.detach()
     strengths = torch.linalg.svdvals(moved)

@@ -24,24 +24,14 @@ from duologue.duplex import LayoutSession
 from duologue.model.backbone import backbone
 from duologue.model.words import CALL
 from duologue.systems import omni_flatten
-from duologue.systems.omni_flatten import (
-    EXAMPLES,
-    HEARD_LATER,
-    STAGES,
-    STREAMS,
-    TAG_TOKENS,
-    Codes,
-    Config,
-    OmniFlatten,
-    exchanges,
-    timed,
-)
+from duologue.systems.omni_flatten import STAGES, STREAMS, TAG_TOKENS, Codes, Config, OmniFlatten
+from duologue.systems.omni_flatten_examples import BEFORE, EXAMPLES, HEARD_LATER, exchanges, listened, timed, utterances
 from duologue.train import Causal, NextToken, Run, Stage, train
 from little_training import losses
 from small_omni import CODES, conversation, kept, small
 
 USER, HEARD, TEXT, SPEECH = range(4)
-USUAL = Config(4, 2, 2)
+USUAL, BY_TURN = Config(4, 2, 2), Config(4, 2, 0)
 
 
 @lru_cache
@@ -78,9 +68,9 @@ def parts(text: str) -> list[str]:
 
 
 def test_alignment_recognises_what_users_say_and_speaks_what_the_assistant_says() -> None:
-    row, made = conversation(), examples("alignment", config=Config(4, 2, 0))
-    assert len(made) == len(row.stretches)
-    for stretch, example in zip(row.stretches, made, strict=True):
+    row, made = conversation(), examples("alignment", config=BY_TURN)
+    users_first = sorted(row.stretches, key=lambda stretch: stretch.speaker, reverse=True)
+    for stretch, example in zip(users_first, made, strict=True):
         spoken, _, _ = stretch.text.partition(CALL)
         speech = ["[SOS]", *units(stretch), "[EOS]"]
         text = ["[SOT]", *parts(spoken), "[EOT]"]
@@ -92,21 +82,35 @@ def test_alignment_recognises_what_users_say_and_speaks_what_the_assistant_says(
         assert set(example["stream"][example["said"]]) == {TEXT if user else SPEECH}
 
 
-def test_a_model_that_writes_what_it_hears_begins_with_that() -> None:
-    """The user's channel and its words, as in full duplex, where the assistant has nothing to say yet."""
-    row = conversation()
-    hears, *others = examples("alignment")
-    assert len(others) == len(row.stretches)
-    woven = timed(model(), row)
-    assert of(hears, USER) == told(woven["user"])
-    assert of(hears, HEARD, said=True) == of(hears, HEARD) == told(woven["heard"])
-    assert hears["stream"].tolist() == [USER, USER, USER, USER, HEARD, HEARD] * (len(woven["user"]) // 4)
+def test_a_model_that_writes_what_it_hears_learns_it_word_by_word() -> None:
+    """Each utterance by itself, whole chunks of it: a little before, and after it as much as its words need."""
+    row, made = conversation(), examples("alignment")
+    spoken = utterances(row)
+    assert [" ".join(s.text for s in one) for one in spoken] == ["what is two plus two", "okay", "what is five"]
+    for utterance, example in zip(spoken, made, strict=False):
+        start = max(0, utterance[0].start - BEFORE)
+        heard = of(example, USER)
+        assert heard == [f"<unit {unit}>" for unit in row.user[start : start + len(heard)]]
+        assert len(heard) >= utterance[-1].start + len(utterance[-1].units) - start
+        words = [token for token in of(example, HEARD, said=True) if token != "[silent text]"]
+        assert words == [part for stretch in utterance for part in parts(stretch.text)][: len(words)]
+        assert len(words) == sum(len(stretch.ends) for stretch in utterance)
+        assert example["stream"].tolist() == [USER, USER, USER, USER, HEARD, HEARD] * (len(heard) // 4)
+    assert [set(example["stream"][example["said"]]) for example in made[len(spoken) :]] == [{SPEECH}, {SPEECH}]
+
+
+def test_words_that_have_to_be_spelt_are_not_listened_to() -> None:
+    """They would come out ever later than they are said."""
+    (what, *_), row = conversation().stretches, conversation()
+    strange = replace(what, text="incomprehensibilities", ends=what.ends[:1])
+    assert listened(model(), row, [what]) is not None
+    assert listened(model(), row, [strange]) is None
 
 
 def test_what_has_no_sound_or_was_cut_is_no_sample_of_alignment() -> None:
     written = Stretch("assistant", 9, (), "four", (), 1)
     row = replace(conversation(cut=True), stretches=(*conversation(cut=True).stretches, written))
-    assert len(examples("alignment", row, config=Config(4, 2, 0))) == len(row.stretches) - 2
+    assert len(examples("alignment", row, config=BY_TURN)) == len(row.stretches) - 2
 
 
 # ---------------------------------------------------------------- stage 2: half duplex
@@ -125,7 +129,7 @@ def exchange(heard: list[str], words: str, answer: Stretch) -> list[str]:
 def test_half_duplex_goes_turn_by_turn_through_four_streams() -> None:
     row = conversation()
     what, plus, four, _, five, done = row.stretches
-    (example,) = examples("half_duplex")
+    (example,) = examples("half_duplex", config=BY_TURN)
     pause = [f"<unit {unit}>" for unit in row.user[3:20]]
     first = exchange(pause, "what is two plus two", four)
     assert told(example["tokens"]) == [*first, *exchange(units(five), five.text, done)]
@@ -137,6 +141,23 @@ def test_half_duplex_goes_turn_by_turn_through_four_streams() -> None:
     assert of(example, HEARD) == [*parts("what is two plus two"), "[EOT]", *parts("what is five"), "[EOT]"]
     assert of(example, SPEECH, said=True) == [*units(four), "[EOS]", *units(done), "[EOS]"]
     assert of(example, USER, said=True) == []
+
+
+def test_by_ear_the_words_are_written_while_they_are_heard() -> None:
+    """The same exchanges; the parts of listening are those of alignment, each closed before the answer."""
+    row, (example,) = conversation(), examples("half_duplex")
+    _, _, four, _, five, done = row.stretches
+    streams = [listened(model(), row, asked) for asked, _ in exchanges(row)]
+    tokens = told(example["tokens"])
+    for woven, answer in zip(streams, (four, done), strict=True):
+        assert woven is not None
+        heard = list(zip(*[iter(told(woven["user"]))] * 4, *[iter(told(woven["heard"]))] * 2, strict=True))
+        part = ["[SOS]", *(token for chunk in heard for token in chunk), "[EOS]", "[SOT]", *parts(answer.text), "[EOT]"]
+        whole = [*part, "[SOS]", *units(answer), "[EOS]"]
+        assert tokens[: len(whole)] == whole
+        tokens = tokens[len(whole) :]
+    assert tokens == []
+    assert five.text == "what is five"
 
 
 def test_an_answer_that_was_cut_ends_the_example_with_its_text() -> None:
@@ -154,9 +175,7 @@ def test_an_answer_without_sound_is_learnt_in_text_alone() -> None:
 
 
 def test_who_only_reads_is_no_exchange() -> None:
-    alone = replace(
-        conversation(), stretches=tuple(s for s in conversation().stretches if s.speaker == "user")
-    )
+    alone = replace(conversation(), stretches=tuple(s for s in conversation().stretches if s.speaker == "user"))
     assert list(exchanges(alone)) == []
     assert examples("half_duplex", alone) == []
 
@@ -235,13 +254,9 @@ def test_what_is_heard_is_written_after_it_was_heard(config: Config) -> None:
     row = conversation()
     woven = timed(model(config), row)
     silent = model().tags.silent_text
-    places = [
-        (place // config.heard_chunk, token) for place, token in enumerate(woven["heard"]) if token != silent
-    ]
+    places = [(place // config.heard_chunk, token) for place, token in enumerate(woven["heard"]) if token != silent]
     words = [
-        (end, word)
-        for stretch in row.stretches
-        for word, end in zip(stretch.text.split(), stretch.ends, strict=False)
+        (end, word) for stretch in row.stretches for word, end in zip(stretch.text.split(), stretch.ends, strict=False)
     ]
     words.sort()
     assert told(token for _, token in places) == [word for _, word in words]
@@ -334,9 +349,7 @@ def test_each_stream_holds_only_what_it_may() -> None:
 @given(st.data())
 def test_text_that_is_written_is_never_taken_back(data: st.DataObject) -> None:
     """A session tells it as it grows: what was told of a beginning is the beginning of what is told of more."""
-    vocabulary = [
-        token for token in model().texts if not model().words.decode([token]).startswith(("<|", "<"))
-    ]
+    vocabulary = [token for token in model().texts if not model().words.decode([token]).startswith(("<|", "<"))]
     whole = [token for token in vocabulary if not told([token])[0].startswith("##")]
     ids = [data.draw(st.sampled_from(whole)), *data.draw(st.lists(st.sampled_from(vocabulary), max_size=12))]
     before = ""
@@ -414,16 +427,12 @@ def test_on_a_full_disk_what_was_there_is_there_still(
     before, other = files(tmp_path / "model"), small(seed=6)
 
     def full(*_: object, **__: object) -> None:
-        raise {"weights": SafetensorError, "words": Exception, "ids": OSError}[failing](
-            "No space left on device"
-        )
+        raise {"weights": SafetensorError, "words": Exception, "ids": OSError}[failing]("No space left on device")
 
     part = {"weights": other.lm, "words": other.words, "ids": type(other.ids)}[failing]
     with monkeypatch.context() as disk:
         disk.setattr(part, "save" if failing == "ids" else "save_pretrained", full)
-        with pytest.raises(
-            OSError, match=r"model could not be written \(No space left on device\); make room"
-        ):
+        with pytest.raises(OSError, match=r"model could not be written \(No space left on device\); make room"):
             other.save(tmp_path / "model")
     assert files(tmp_path / "model") == before
     other.save(tmp_path / "model")
@@ -486,9 +495,7 @@ def test_two_conversations_are_learnt_by_heart(tmp_path: Path, stage: str) -> No
     """In a few seconds, by Muon: given what was before, the likeliest token is the right one at every place."""
     learner = small(width=64)
     made = list(EXAMPLES[stage](learner, [conversation(0), conversation(1)]))
-    how = Stage(
-        "heart", 8e-3, 2_000, steps=110, warmup_steps=5, weight_decay=0, muon=("*.layers.*",), final_rate=0.05
-    )
+    how = Stage("heart", 8e-3, 2_000, steps=110, warmup_steps=5, weight_decay=0, muon=("*.layers.*",), final_rate=0.05)
     train(Causal(learner.lm), how, Run(tmp_path, quiet=True), made, objective=NextToken(STREAMS))
     learner.lm.eval()
     for example in made:
@@ -496,9 +503,7 @@ def test_two_conversations_are_learnt_by_heart(tmp_path: Path, stage: str) -> No
         guessed = logits(learner.lm, tokens.tolist())[0, :-1].argmax(-1)
         said = torch.from_numpy(example["said"])[1:]
         wrong = (guessed != tokens[1:]) & said
-        assert int(wrong.sum()) == 0, (
-            f"{int(wrong.sum())} of {int(said.sum())} wrong, loss {losses(tmp_path)[-1]}"
-        )
+        assert int(wrong.sum()) == 0, f"{int(wrong.sum())} of {int(said.sum())} wrong, loss {losses(tmp_path)[-1]}"
 
 
 @pytest.mark.parametrize("config", [Config(4, 2, 2), Config(10, 0, 0)])
@@ -514,9 +519,7 @@ def test_no_gradient_comes_from_the_future(config: Config) -> None:
         said = torch.zeros_like(tokens, dtype=torch.bool)
         said[0, place] = True
         stream = torch.from_numpy(example["stream"])[None]
-        nats = objective.nats(
-            lm.get_output_embeddings()(hidden), {"tokens": tokens, "said": said, "stream": stream}
-        )
+        nats = objective.nats(lm.get_output_embeddings()(hidden), {"tokens": tokens, "said": said, "stream": stream})
         loss: Any = torch.stack(list(nats.values())).sum()
         loss.backward()
         assert vectors.grad is not None

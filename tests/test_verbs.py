@@ -41,11 +41,7 @@ def duologue(*arguments: object) -> int:
 def in_one_line(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     """What is told of something that cannot be done; transformers' progress aside."""
     assert duologue(*arguments) == 2
-    told = [
-        line
-        for line in capsys.readouterr().err.splitlines()
-        if line and not line.startswith("Loading weights")
-    ]
+    told = [line for line in capsys.readouterr().err.splitlines() if line and not line.startswith("Loading weights")]
     assert len(told) == 1, told
     assert told[0].startswith("duologue: ")
     return told[0]
@@ -70,7 +66,7 @@ def test_synth_makes_recordings_and_a_manifest(tmp_path: Path, capsys: pytest.Ca
         sound, hz = soundfile.read(manifest.parent / row["path"])
         assert (sound.shape[1], hz) == (2, 16_000)
         assert np.abs(sound).max(axis=0).min() > 0.01, "a channel is silent"
-        assert row["questions"]
+        assert len(row["questions"]) == 1
     before = manifest.read_bytes()
     assert synth(tmp_path / "made") == 0
     assert manifest.read_bytes() == before
@@ -103,9 +99,7 @@ def test_a_manifest_that_was_damaged_is_named_and_can_be_made_again(
 # ---------------------------------------------------------------- train
 
 
-def training(
-    model: Path, units: Path, folder: Path, *more: object, stage: str = "full_duplex"
-) -> tuple[object, ...]:
+def training(model: Path, units: Path, folder: Path, *more: object, stage: str = "full_duplex") -> tuple[object, ...]:
     usual = ("--data", units, "--folder", folder, "--epochs", 1, "--validation", 0, "--learning-rate", 1e-3)
     return ("train", model, "--stage", stage, *usual, *more)
 
@@ -116,9 +110,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("stage", ["alignment", "half_duplex", "full_duplex", "two_streams"])
-def test_train_leaves_a_model_that_can_be_talked_with(
-    model: Path, units: Path, tmp_path: Path, stage: str
-) -> None:
+def test_train_leaves_a_model_that_can_be_talked_with(model: Path, units: Path, tmp_path: Path, stage: str) -> None:
     assert duologue(*training(model, units, tmp_path / "run", stage=stage)) == 0
     before, after = weights(model), weights(tmp_path / "run" / "model")
     assert before.keys() == after.keys()
@@ -151,6 +143,8 @@ def test_train_with_low_rank_changes_leaves_a_model_without_extra_parameters(
         changed = {name for name in before if not torch.equal(before[name], after[name])}
         assert any("q_proj.weight" in name for name in changed)
         assert all("proj.weight" in name for name in changed)
+        ranks = {name: int(torch.linalg.matrix_rank(after[name] - before[name], rtol=1e-3)) for name in changed}
+        assert max(ranks.values()) <= 2, ranks
 
 
 def test_train_keeps_conversations_for_validation(model: Path, units: Path, tmp_path: Path) -> None:
@@ -171,9 +165,7 @@ def test_train_says_what_it_cannot_do(
     assert "no encoded conversations" in in_one_line(capsys, *training(model, tmp_path / "empty", run))
     assert "none.jsonl" in in_one_line(capsys, *training(model, tmp_path / "none.jsonl", run))
     (tmp_path / "bad.jsonl").write_text("{}\n")
-    assert "bad.jsonl:1: no encoded conversation" in in_one_line(
-        capsys, *training(model, tmp_path / "bad.jsonl", run)
-    )
+    assert "bad.jsonl:1: no encoded conversation" in in_one_line(capsys, *training(model, tmp_path / "bad.jsonl", run))
     few = training(model, units, run, "--validation", 2)
     assert "2 examples: give more, or keep fewer for validation (--validation)" in in_one_line(capsys, *few)
     assert not run.exists()
@@ -205,14 +197,10 @@ def test_talk_in_full_duplex_writes_sound_picture_and_events_the_same_each_time(
     assert json.loads(capsys.readouterr().out) == told
 
 
-def test_talk_and_eval_say_what_they_cannot_do(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_talk_and_eval_say_what_they_cannot_do(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wav.write(tmp_path / "in.wav", np.zeros(1600, np.float32), 16_000)
     talk = ("talk", tmp_path / "in.wav", tmp_path / "out.wav")
-    assert "there is no system 'hal', only clean_s2s, omni_flatten" in in_one_line(
-        capsys, *talk, "--system", "hal"
-    )
+    assert "there is no system 'hal', only clean_s2s, omni_flatten" in in_one_line(capsys, *talk, "--system", "hal")
     duplex = (*talk, "--system", "omni_flatten", "--model")
     assert "holds no OmniFlatten model" in in_one_line(capsys, *duplex, tmp_path)
     missing = ("talk", tmp_path / "none.wav", *duplex[2:], model)
@@ -262,7 +250,19 @@ def test_eval_measures_and_prints_what_it_keeps(
 def test_eval_names_a_recording_that_is_missing(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    few = ("eval", "--model", model, "--folder", tmp_path, "--questions", 1, "--dialogues", 1, "--no-speech", "--json")
+    few = (
+        "eval",
+        "--model",
+        model,
+        "--folder",
+        tmp_path,
+        "--questions",
+        1,
+        "--dialogues",
+        1,
+        "--no-speech",
+        "--json",
+    )
     assert duologue(*few) == 0
     (recording,) = (tmp_path / "questions" / "audio").iterdir()
     recording.unlink()

@@ -33,9 +33,7 @@ from duologue.model.words import (
 
 MARKS = (PAD, UNKNOWN, SYSTEM, USER, ASSISTANT, END, CALL, CALLED)
 TOOLS = {tool.name: tool for tool in Desk().tools}
-TEXTS = st.lists(st.text("abcdefgxyz0123456789'", min_size=1, max_size=8), min_size=1, max_size=6).map(
-    " ".join
-)
+TEXTS = st.lists(st.text("abcdefgxyz0123456789'", min_size=1, max_size=8), min_size=1, max_size=6).map(" ".join)
 
 
 @lru_cache
@@ -91,8 +89,7 @@ def test_what_the_desk_says_is_read_back() -> None:
         assert decoded.split() == words_of(question.answer)
         assert re.sub(r"\s", "", written(decoded)).lower() == "".join(words_of(question.answer))
     assert (
-        written(tokenizer().decode(ids("It is nine, I think. Anything else?")))
-        == "It is nine, i think. Anything else?"
+        written(tokenizer().decode(ids("It is nine, I think. Anything else?"))) == "It is nine, i think. Anything else?"
     )
 
 
@@ -234,9 +231,7 @@ def test_values_are_as_their_schema_has_them() -> None:
     assert json.loads(Desk().run(ToolCall("a", "set_timer", '{"seconds": "seven"}')))["error"]
 
 
-@pytest.mark.parametrize(
-    "value", [["a"], {"a": 1}, "milk, no sugar", "a = b", "<call>", None, True, " padded "]
-)
+@pytest.mark.parametrize("value", [["a"], {"a": 1}, "milk, no sugar", "a = b", "<call>", None, True, " padded "])
 def test_arguments_that_cannot_be_written_in_words_are_refused(value: Any) -> None:
     """Else another call would be read than was spelt."""
     with pytest.raises(ValueError, match="'set_timer' cannot be written in words"):

@@ -16,7 +16,7 @@ say "mm-hm" in the data.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import lru_cache
@@ -29,17 +29,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from duologue.data.encode import Encoded, Stretch, spoken_words
-from duologue.data.tensors import Example
 from duologue.data.timed import TimedTurn, spoken, written
 from duologue.desk import Desk
 from duologue.dialogue import Tool, ToolCall
 from duologue.duplex import LayoutSession, Talking
-from duologue.layout import Cell, Columns, Grid, Hear, Layout, Put, Say, Tokens, weave
+from duologue.layout import Cell, Columns, Hear, Layout, Put, Say, Tokens
 from duologue.model.backbone import backbone, tokenizer_of
 from duologue.model.calls import parted
 from duologue.model.tokens import Drawn, Group, IdMap, Vectors, add_tokens
-from duologue.model.words import CALL
 from duologue.model.words import written as sentences
 from duologue.streaming import Memory
 from duologue.train.stage import Stage
@@ -126,6 +123,23 @@ def half_duplex(tags: Tags, user_text: type[Hear | Say] = Say) -> Layout:
     return Layout(columns, STREAMS)
 
 
+def half_duplex_by_ear(config: Config, tags: Tags) -> Layout:
+    """The same for a model that writes what it hears while it hears it: whole chunks of listening, then the answer."""
+
+    def columns() -> Columns:
+        while True:
+            yield Put(tags.sos)
+            while (yield Hear("user")) != tags.eos:
+                for _ in range(config.speech_chunk - 1):
+                    yield Hear("user")
+                for _ in range(config.heard_chunk):
+                    yield Say("heard")
+            yield from _part(tags.sot, Say("text"), tags.eot)
+            yield from _part(tags.sos, Say("speech"), tags.eos)
+
+    return Layout(columns, STREAMS)
+
+
 def _part(opens: int, cell: Cell, closes: int) -> Columns:
     """`cell` again and again, up to and with its closing tag; the opening tag is put."""
     yield Put(opens)
@@ -188,13 +202,6 @@ def streams(
         for name, turns in (("user", user), ("speech", assistant))
     }
     return {"user": speech["user"], **texts, "speech": speech["speech"]}
-
-
-def example(layout: Layout, woven: dict[str, Any]) -> Example:
-    """What the loop learns from: tokens, the loss mask, and the number in STREAMS of each token's stream, all [S]."""
-    grid: Grid = weave(layout, woven)
-    number = np.array([*(STREAMS.index(name) for name in layout.streams), 0])
-    return {"tokens": grid.tokens[:, 0], "said": grid.said[:, 0], "stream": number[grid.stream[:, 0]]}
 
 
 # ---------------------------------------------------------------- the model
@@ -327,93 +334,6 @@ def loaded(folder: Path) -> Talking:
     return OmniFlatten.load(folder).talking(nano_codec.load(folder / CODEC))
 
 
-# ---------------------------------------------------------------- what it learns from
-
-
-HEARD_LATER = 3
-"""Units after its end that a word of the user's is written: by then it can be told from a longer one."""
-
-
-def alignment_examples(model: OmniFlatten, rows: Sequence[Encoded]) -> Iterator[Example]:
-    """The user's stretches to be recognised, the assistant's to be spoken (section 2.1); for a model that writes what
-    it hears, the user's whole channel too, word by word."""
-    for row in rows if model.config.heard_chunk else ():
-        woven, layout = timed(model, row), hearing(model.config)
-        yield example(layout, {name: woven[name] for name in layout.streams})
-    for stretch in (stretch for row in rows for stretch in row.stretches if stretch.units and not stretch.cut):
-        layout = alignment("asr" if stretch.speaker == "user" else "tts", model.tags)
-        said, _, _ = stretch.text.partition(CALL)
-        speech, text = [*model.unit_ids(stretch.units), model.tags.eos], [*model.text_ids(said), model.tags.eot]
-        yield example(layout, {"speech": speech, "text": text})
-
-
-def half_duplex_examples(model: OmniFlatten, rows: Sequence[Encoded]) -> Iterator[Example]:
-    """Whole exchanges (section 2.2), up to an answer of which the sound is cut or missing: that one in text alone."""
-    tags = model.tags
-    for row in rows:
-        woven: dict[str, list[int]] = {name: [] for name in STREAMS}
-        for asked, answer in exchanges(row):
-            heard = " ".join(stretch.text for stretch in asked)
-            woven["user"] += [*model.unit_ids(_between(row, asked)), tags.eos]
-            woven["heard"] += [*model.text_ids(heard), tags.eot]
-            woven["text"] += [*model.text_ids(answer.text), tags.eot]
-            if answer.cut or not answer.units:
-                break
-            woven["speech"] += [*model.unit_ids(answer.units), tags.eos]
-        if woven["text"]:
-            yield example(half_duplex(tags), woven)
-
-
-def full_duplex_examples(model: OmniFlatten, rows: Sequence[Encoded]) -> Iterator[Example]:
-    """Conversations by chunk (section 2.3), with what is really heard while the user is silent."""
-    for row in rows:
-        yield example(full_duplex(model.config), timed(model, row))
-
-
-def two_streams_examples(model: OmniFlatten, rows: Sequence[Encoded]) -> Iterator[Example]:
-    """Conversations by chunk, their sound alone (section 2.4)."""
-    return full_duplex_examples(model.without_text(), rows)
-
-
-def timed(model: OmniFlatten, row: Encoded) -> dict[str, Tokens]:
-    """The streams of a conversation by chunk: whole chunks of the user's sound, as many more as the assistant needs.
-    There the user's sound goes on as it ended."""
-    config, said = model.config, [stretch for stretch in row.stretches if stretch.speaker == "assistant"]
-    whole = len(row.user) // config.speech_chunk * config.speech_chunk
-    assistant = [_turn(model, stretch) for stretch in said]
-    length = max([whole, *(turn.start + len(turn.spoken) for turn in assistant)])
-    heard = [word for stretch in row.stretches for word in _words(model, stretch)]
-    woven = streams(config, model.tags, [], assistant, length, sorted(heard, key=lambda word: word.start))
-    user, needed = np.array(model.unit_ids(row.user)), len(woven["user"])
-    more = np.resize(user[-config.speech_chunk :], max(0, needed - len(user)))
-    return {**woven, "user": np.concatenate((user, more))[:needed]}
-
-
-def exchanges(row: Encoded) -> Iterator[tuple[list[Stretch], Stretch]]:
-    """The stretches of each of the user's turns, and the answer to it. Back-channels are no turns."""
-    asked: list[Stretch] = []
-    for stretch in sorted((s for s in row.stretches if s.turn is not None), key=lambda s: (s.turn, s.start)):
-        if stretch.speaker == "user":
-            asked.append(stretch)
-        elif asked:
-            yield asked, stretch
-            asked = []
-
-
-def _between(row: Encoded, stretches: Sequence[Stretch]) -> tuple[int, ...]:
-    return row.user[stretches[0].start : stretches[-1].start + len(stretches[-1].units)]
-
-
-def _turn(model: OmniFlatten, stretch: Stretch) -> TimedTurn:
-    speech, text = model.unit_ids(stretch.units), model.text_ids(stretch.text)
-    return TimedTurn(stretch.start, tuple(speech), tuple(text), len(speech) if stretch.cut else None)
-
-
-def _words(model: OmniFlatten, stretch: Stretch) -> Iterator[TimedTurn]:
-    for word, end in zip(spoken_words(stretch.text), stretch.ends, strict=False):
-        yield TimedTurn(end + HEARD_LATER, (), tuple(model.text_ids(word)))
-
-
 # ---------------------------------------------------------------- stages (section 4)
 
 
@@ -424,10 +344,3 @@ def _stage(name: str) -> Stage:
 
 
 STAGES: tuple[Stage, ...] = (_stage("alignment"), _stage("half_duplex"), _stage("full_duplex"), _stage("two_streams"))
-EXAMPLES: Mapping[str, Callable[[OmniFlatten, Sequence[Encoded]], Iterator[Example]]] = {
-    "alignment": alignment_examples,
-    "half_duplex": half_duplex_examples,
-    "full_duplex": full_duplex_examples,
-    "two_streams": two_streams_examples,
-}
-"""What each stage learns from."""
