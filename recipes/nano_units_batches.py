@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from duologue.sound.wav import Audio, read, resample
+from duologue.sound import Audio
+from duologue.sound.wav import read, resample
 from duologue.synthesis import mix
 from duologue.units.codec import UnitEncoder, encode_whole
 from duologue.units.nano_tokenizer import PER_UNIT, UNIT_SAMPLES

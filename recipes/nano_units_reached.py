@@ -13,7 +13,7 @@ from torch import Tensor
 from duologue.desk import questions
 from duologue.engines.named import recogniser, voice
 from duologue.engines.tts import resampled
-from duologue.sound.wav import Audio
+from duologue.sound import Audio
 from duologue.units.codec import Codec, decode_whole, encode_whole
 from duologue.units.nano_tokenizer import NanoTokenizer
 from duologue.units.quantize import usage

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from duologue.desk import questions
 from duologue.engines.tts import TTS, Espeak, Flite, resampled
-from duologue.sound.wav import Audio, read
+from duologue.sound import Audio
+from duologue.sound.wav import read
 from duologue.whole import whole_file
 
 HZ = 16_000
