@@ -53,11 +53,12 @@ class Taught:
     row_tokens: int
 
 
-DIALOGUES = ("dialogues_0", "dialogues_1")
+DIALOGUES = ("dialogues_0", "dialogues_1", "dialogues_2")
+QUESTIONS = ("questions_0", "questions_1", "questions_2")
 NANO = (
-    Taught("alignment", (*DIALOGUES, "questions", "answers", "people"), 2, 3e-3, 6_144, 1024),
-    Taught("half_duplex", (*DIALOGUES, "questions", "people"), 4, 2.5e-3, 8_192, 2048),
-    Taught("full_duplex", (*DIALOGUES, "people"), 3, 2e-3, 12_288, 4096),
+    Taught("alignment", (*DIALOGUES, *QUESTIONS, "answers", "people"), 4, 3e-3, 4_096, 512),
+    Taught("half_duplex", (*DIALOGUES, *QUESTIONS, "people"), 4, 2.5e-3, 6_144, 1024),
+    Taught("full_duplex", (*DIALOGUES, "people"), 4, 2e-3, 8_192, 1536),
 )
 MATRICES = ("*.layers.*",)
 """Trained by Muon: with so few steps it learns several times faster than AdamW."""

@@ -49,12 +49,9 @@ def plans(noises: str | None, share: float) -> dict[str, Plan]:
     def some(count: int, seed: int, **changes: Any) -> Plan:
         return replace(plan, count=max(2, round(count * share)), seed=seed, **changes)
 
-    return {
-        "dialogues_0": some(2048, 10, exchanges=(1, 3), timing="prompt"),
-        "dialogues_1": some(2048, 11, exchanges=(1, 3), timing="prompt"),
-        "questions": some(5120, 20, kind="utterances"),
-        "answers": some(2048, 30, kind="utterances", says="answers"),
-    }
+    dialogues = {f"dialogues_{n}": some(2048, 10 + n, exchanges=(1, 3), timing="prompt") for n in range(3)}
+    questions = {f"questions_{n}": some(5120, 20 + n, kind="utterances") for n in range(3)}
+    return {**dialogues, **questions, "answers": some(2048, 30, kind="utterances", says="answers")}
 
 
 def corpora(
