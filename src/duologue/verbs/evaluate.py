@@ -14,7 +14,7 @@ import numpy as np
 from duologue.verbs import system
 
 if TYPE_CHECKING:
-    from duologue.duplex import Talking
+    from duologue.duplex import LayoutSession, Talking
     from duologue.evaluate.conversing import Track
     from duologue.evaluate.duplex import Answered, Row, Score, Turns
 
@@ -53,10 +53,12 @@ def run(options: argparse.Namespace) -> int:
     talked, tracks = _heard(options, "dialogues", options.dialogues, (1, 3), talking)
     taken = turns(talked, tracks, talking.codec.unit_hz)
     _write(options.folder / "results.json", score(answers), taken, answers)
+    _draw(session, talked, options.folder)
     if options.json:
         print((options.folder / "results.json").read_text())
     else:
         show(score(answers), taken, talking)
+        print(options.folder / "timeline.png")
     return 0
 
 
@@ -86,3 +88,15 @@ def _write(path: Path, scored: Score, taken: Turns, answers: list[Answered]) -> 
 
     found = {"answers": asdict(scored), "turns": asdict(taken), "each": [asdict(answer) for answer in answers]}
     whole_file(path, lambda file: file.write(json.dumps(found, indent=1, ensure_ascii=False).encode()))
+
+
+def _draw(session: LayoutSession, rows: list[Row], folder: Path) -> None:
+    """A conversation as a picture, `timeline.png`: the first in which the user cuts in, where there is one."""
+    from duologue.evaluate import timeline
+    from duologue.session import HEARD_HZ
+    from duologue.sound.wav import read_channels
+    from duologue.talk import converse
+
+    cut_in = (row for row in rows if any(event["kind"] == "barge_in" for event in row["scene"]["events"]))
+    heard = read_channels(folder / "dialogues" / next(cut_in, rows[0])["path"], HEARD_HZ)[:, 0]
+    timeline.draw(converse(session, heard), folder / "timeline.png")
