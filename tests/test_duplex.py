@@ -249,6 +249,15 @@ def test_a_back_channel_over_all_of_a_short_answer_does_not_cut_it(monkeypatch: 
     assert [kind for kind, _ in told(events)] == ["turn", "wrote", "said", "done"]
 
 
+def test_a_back_channel_is_no_part_of_the_next_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was heard long before an answer was over did not end it."""
+    later = [{"speech": "abcd"} for _ in range(12)]
+    answer = [{"text": "yes", "speech": "abcd"}, {"heard": "okay", "speech": "abcd"}, *later, *OVER]
+    events = scripted([*answer, {"heard": "stop"}, {"text": "no", "speech": "abcd"}, *OVER], monkeypatch)
+    assert of(events, "stopped") == []
+    assert of(events, "heard") == [{"turn": 2, "text": "Stop"}]
+
+
 def test_who_speaks_to_the_end_was_not_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     """However little sound there was for the text, nobody spoke over it."""
     events = scripted([*LONG, *OVER], monkeypatch)

@@ -69,6 +69,8 @@ def the_question(with_call: bool) -> Question:
 class Words:
     """A talking model of which only words matter: token n is the n-th text."""
 
+    chunk_units = 10
+
     def __init__(self, *texts: str, calls: tuple[ToolCall, ...] = ()) -> None:
         self.texts, self.calls, self.codec = texts, calls, self
         self.unit_hz, self.unit_samples, self.said_hz = 25.0, FRAME, 16_000

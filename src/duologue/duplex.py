@@ -30,6 +30,8 @@ TURN_ENDS_UNITS = 12
 """Silent units of the assistant's after which its turn is over."""
 LATEST_ANSWER_S = 1.5
 """After which an answer counts as none (OmniFlatten, version 2)."""
+BACK_CHANNEL_S = 1.5
+"""What was heard so long before a turn was over, and did not end it, was no turn ("mm-hm")."""
 CHARACTERS_PER_S = 15.0
 """Of the assistant's speech: text is written ahead of it, and what was heard of a text is told by the time."""
 
@@ -253,6 +255,8 @@ class _Teller:
         cut = self._over and heard != self._told_text
         turn, self.speaking = self._turn, None
         self._text.clear()
+        if not cut and at_s - self._heard_to_s > BACK_CHANNEL_S:
+            self._heard.clear()
         if cut:
             return [Event("stopped", at_s, {"turn": turn, "reason": "speech", "heard_text": heard})]
         return [Event("done", at_s, {"turn": turn, "latency": {}})]

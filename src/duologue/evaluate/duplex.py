@@ -56,7 +56,7 @@ def answered(talking: Talking, row: Row, track: Track, tools: Sequence[Tool], ea
     """The answer to the last question of a recording (a line of a synthesised manifest)."""
     question, since = Question.from_json(row["questions"][-1]), asked_at(row, talking.codec.unit_hz)
     written, calls = talking.text_of(track.ids("text", since), tools)
-    heard, _ = talking.text_of(track.ids("heard", since), ())
+    heard, _ = talking.text_of(track.ids("heard", since - talking.chunk_units + 1), ())
     spoken = None if ears is None else ears(_at_16_khz(talking, track, since))
     return Answered(
         topic=question.topic,

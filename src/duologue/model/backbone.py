@@ -47,7 +47,13 @@ def backbone(source: Any, dtype: torch.dtype = torch.float32, seed: int = 0) -> 
             return AutoModelForCausalLM.from_config(source, dtype=dtype).eval()
     try:
         config = AutoConfig.from_pretrained(source)
-        return AutoModelForCausalLM.from_pretrained(source, config=config, dtype=dtype).eval()
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source, config=config, dtype=dtype, output_loading_info=True
+        )
+        model, report = loaded
+        if missing := sorted(report["missing_keys"]):
+            raise ValueError(f"its weights lack {', '.join(missing[:3])} ({len(missing)} in all)")
+        return model.eval()
     except (OSError, ValueError, SafetensorError) as error:
         place = "in the folder" if Path(source).is_dir() else "as a folder or on the hub"
         raise ValueError(f"no causal language model {str(source)!r} {place}: {error}") from error
