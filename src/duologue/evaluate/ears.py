@@ -17,6 +17,8 @@ from duologue.session import HEARD_HZ, Audio
 ANSWERS = 20_000
 """Answers of the training split that its bigram has seen; the wording of held-out ones is the same, what they say is
 not."""
+NAME, SOUND = "duologue", "duo log"
+"""A word that the recogniser's dictionary lacks, and how it is said."""
 QUIET = np.zeros(HEARD_HZ // 4, np.float32)
 
 
@@ -24,11 +26,13 @@ def answers_recogniser() -> Callable[[Audio], str]:
     """[N] at 16 kHz → the words, "" for none."""
     said = defaultdict[str, list[str]](list)
     for question in islice(questions(0, "train", "en"), ANSWERS):
-        said[question.topic].append(plain(question.answer, "en"))
+        said[question.topic].append(plain(question.answer, "en").replace(NAME, SOUND))
     recogniser = PocketSphinx(counted(list(said.values())))
 
     def heard(audio: Audio) -> str:
-        return recogniser.transcribe(np.concatenate((QUIET, _inner(audio), QUIET))).text if audio.any() else ""
+        if not audio.any():
+            return ""
+        return recogniser.transcribe(np.concatenate((QUIET, _inner(audio), QUIET))).text.replace(SOUND, NAME)
 
     return heard
 
