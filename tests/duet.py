@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -14,12 +12,10 @@ from typing import Any
 import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
 
-from duologue.serve.house import Duplex, ServeConfig, Systems
-from duologue.serve.server import app
-from duologue.serve.uvicorn_server import DrainingServer
+from duologue.serve.house import Duplex, Systems
 from duologue.session import HEARD_HZ, Audio, Event, Said, Word
-from scripted import LevelVad, tone
-from serving import Served
+from scripted import tone
+from serving import Served, serving
 
 FRAME_SAMPLES = 640
 FRAME_S = FRAME_SAMPLES / HEARD_HZ
@@ -105,22 +101,11 @@ class Duet:
 # ---------------------------------------------------------------- a server
 
 
-@contextlib.contextmanager
-def serving_duplex(duplex: Duplex, systems: Systems | None = None, **config: Any) -> Iterator[Served]:
-    """A server in a thread, on any free port, until the end of the block."""
-    application = app(systems or {}, ServeConfig(port=0, vad=LevelVad(), **config), duplex)
-    server = DrainingServer(application, application.state.house)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive(), "the server did not start"
-        time.sleep(0.005)
-    try:
-        yield Served(application.state.house, server.port)
-    finally:
-        server.should_exit = True
-        thread.join(timeout=10)
-        assert not thread.is_alive(), "the server did not stop"
+def serving_duplex(
+    duplex: Duplex, systems: Systems | None = None, **config: Any
+) -> contextlib.AbstractContextManager[Served]:
+    """A server of duplex systems, and of others."""
+    return serving(systems or {}, duplex, **config)
 
 
 # ---------------------------------------------------------------- callers

@@ -17,7 +17,7 @@ from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 from websockets.asyncio.client import ClientConnection, connect
 
-from duologue.serve.house import House, ServeConfig, Systems
+from duologue.serve.house import Duplex, House, ServeConfig, Systems
 from duologue.serve.server import app
 from duologue.serve.uvicorn_server import DrainingServer
 from duologue.session import Audio, Heard, Part, Speech, Turn, Wrote
@@ -48,9 +48,9 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(systems: Systems, **config: Any) -> Iterator[Served]:
+def serving(systems: Systems, duplex: Duplex | None = None, **config: Any) -> Iterator[Served]:
     """A server in a thread, on any free port, until the end of the block."""
-    application = app(systems, ServeConfig(port=0, vad=LevelVad(), **config))
+    application = app(systems, ServeConfig(port=0, vad=LevelVad(), **config), duplex)
     server = DrainingServer(application, application.state.house)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
