@@ -7,7 +7,7 @@ from datetime import datetime
 
 from duologue.verbs import system
 
-HELP = "Serve callers: a page, and the OpenAI Realtime protocol at /v1/realtime."
+HELP = "Serve callers: a page, the OpenAI Realtime protocol at /v1/realtime, full duplex at /v1/live."
 EXAMPLE = """\
   duologue serve --open                     # http://127.0.0.1:8765 in the browser
   duologue serve --system omni_flatten --open
