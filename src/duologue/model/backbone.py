@@ -47,9 +47,7 @@ def backbone(source: Any, dtype: torch.dtype = torch.float32, seed: int = 0) -> 
             return AutoModelForCausalLM.from_config(source, dtype=dtype).eval()
     try:
         config = AutoConfig.from_pretrained(source)
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            source, config=config, dtype=dtype, output_loading_info=True
-        )
+        loaded: Any = AutoModelForCausalLM.from_pretrained(source, config=config, dtype=dtype, output_loading_info=True)
         model, report = loaded
         if missing := sorted(report["missing_keys"]):
             raise ValueError(f"its weights lack {', '.join(missing[:3])} ({len(missing)} in all)")
