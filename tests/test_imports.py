@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "duologue"
@@ -72,3 +74,10 @@ def test_no_system_imports_another() -> None:
 def test_no_file_is_a_drawer() -> None:
     drawers = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
     assert not [path for path in SOURCE.rglob("*.py") if path.stem in drawers]
+
+
+def test_the_cascade_does_not_wait_for_torch() -> None:
+    """Its names and engines are there without what a system with a language model needs."""
+    code = "import sys, duologue.__main__, duologue.systems, duologue.turns; print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["False"]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from duologue.dialogue import Tool, ToolCall
+from duologue.engines.llm import Toolbox
 from duologue.layout import Driver, Layout
+from duologue.model.greedy import likeliest
 from duologue.session import Audio, Event, Said
 from duologue.streaming import Memory, start, step
 from duologue.units.codec import Codec, CodecState
@@ -34,12 +36,6 @@ BACK_CHANNEL_S = 1.5
 """What was heard so long before a turn was over, and did not end it, was no turn ("mm-hm")."""
 CHARACTERS_PER_S = 15.0
 """Of the assistant's speech: text is written ahead of it, and what was heard of a text is told by the time."""
-
-
-class Toolbox(Protocol):
-    @property
-    def tools(self) -> Sequence[Tool]: ...
-    def run(self, call: ToolCall) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,6 @@ class LayoutSession:
 
     def __init__(self, talking: Talking, toolbox: Toolbox | None = None) -> None:
         self.talking, codec = talking, talking.codec
-        self.tools = () if toolbox is None else tuple(toolbox.tools)
         self.said_hz, self.said_samples = codec.said_hz, codec.unit_samples
         self.heard_samples = round(codec.heard_hz / codec.unit_hz)
         self.frame_s = 1 / codec.unit_hz
@@ -102,6 +97,11 @@ class LayoutSession:
         return Said(sound, tuple(events), self._teller.speaking)
 
     @property
+    def tools(self) -> tuple[Tool, ...]:
+        """What it may call."""
+        return self._teller.tools
+
+    @property
     def busy(self) -> bool:
         """Whether it is speaking."""
         return self._teller.speaking is not None
@@ -121,7 +121,6 @@ class Minds:
     def __init__(self, talking: Talking, batch: int = 1) -> None:
         self._talking, self._drivers = talking, [Driver(talking.layout) for _ in range(batch)]
         self._state = start(talking.lm, batch, talking.memory)
-        self._head = talking.lm.get_output_embeddings()
 
     def hear(self, units: Sequence[int]) -> None:
         """The user's next unit in each conversation, [B]."""
@@ -147,9 +146,7 @@ class Minds:
     def _chosen(self, given: NDArray[np.int64], stream: str) -> list[int]:
         """The likeliest tokens that the stream may hold, after the given ones [B, N]: [B]."""
         hidden = step(self._talking.lm, self._state, torch.from_numpy(given).to(self._state.keys.device))[:, -1]
-        allowed = self._talking.may_hold[stream]
-        chosen: list[int] = allowed[self._head(hidden)[:, allowed].argmax(-1)].tolist()
-        return chosen
+        return likeliest(self._talking.lm, hidden, self._talking.may_hold[stream])
 
 
 class _Voice:
@@ -180,7 +177,7 @@ class _Teller:
 
     def __init__(self, talking: Talking, toolbox: Toolbox | None) -> None:
         self._talking, self._toolbox = talking, toolbox
-        self._tools = () if toolbox is None else tuple(toolbox.tools)
+        self.tools = () if toolbox is None else toolbox.tools
         self.speaking: int | None = None
         """The turn that sounds."""
         self._turn, self._silent_units, self._spoken_units = 0, 0, 0
@@ -198,10 +195,13 @@ class _Teller:
             self._heard += words
             self._over = self._over or self.speaking is not None
         sounds = token != self._talking.silent
-        if sounds and self.speaking is None:
+        begins = sounds and self.speaking is None
+        if begins:
             events += self._begun(at_s)
-        self._text += self._words(written, "text")
-        events += self._wrote(at_s)
+        words = self._words(written, "text")
+        self._text += words
+        if words or begins:
+            events += self._wrote(at_s)
         if self.speaking is not None:
             self._spoken_units += 1
             self._silent_units = 0 if sounds else self._silent_units + 1
@@ -234,7 +234,7 @@ class _Teller:
         if self.speaking is None or not self._text:
             return []
         events, turn = list[Event](), {"turn": self._turn}
-        text, calls = self._talking.text_of(self._text, self._tools)
+        text, calls = self._talking.text_of(self._text, self.tools)
         if new := text[len(self._told_text) :]:
             words = {**turn, "text": new, "samples": 0, "words": ()}
             events += [Event("wrote", at_s, {**turn, "text": new}), Event("said", at_s, words)]

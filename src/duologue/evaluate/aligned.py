@@ -9,12 +9,11 @@ import torch
 
 from duologue.evaluate.quality import ErrorRate, error_rate
 from duologue.model.greedy import continued
-from duologue.session import Audio
+from duologue.session import HEARD_HZ, Audio
 from duologue.sound.wav import resample
 from duologue.systems.omni_flatten import OmniFlatten
 from duologue.units.codec import UnitDecoder, decode_whole
 
-HEARD_HZ = 16_000
 BATCH = 32
 
 

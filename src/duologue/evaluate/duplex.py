@@ -21,12 +21,11 @@ from duologue.dialogue import Tool, ToolCall
 from duologue.duplex import Talking
 from duologue.evaluate.acc_at_k import HOLD_TOKENS, Accuracy, Switch, accuracy, takes_turn, yields
 from duologue.evaluate.conversing import Track
-from duologue.session import Audio
+from duologue.session import HEARD_HZ, Audio
 from duologue.sound.wav import resample
 from duologue.synthesis import Scene
 from duologue.synthesis.placing import Event
 
-HEARD_HZ = 16_000
 GOES_ON_UNITS = 25
 """How long the assistant must not fall silent after a back-channel began."""
 

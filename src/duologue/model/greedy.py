@@ -1,4 +1,4 @@
-"""Many continuations at once: each prompt's likeliest next tokens until its end, in one batch of unequal lengths."""
+"""The likeliest tokens: the next one, or all up to an end, of many prompts at once in a batch of unequal lengths."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def continued(
         row[: len(prompt)] = torch.tensor(prompt)
     hidden = step(lm, state, padded.to(lm.device), counts=counts)
     hidden = hidden[torch.arange(len(counts)), torch.tensor(counts) - 1]
-    allowed, head = torch.cat((may_hold, torch.tensor([end]))), lm.get_output_embeddings()
+    allowed = torch.cat((may_hold, torch.tensor([end])))
     found: list[list[int]] = [[] for _ in prompts]
     going = list(range(len(prompts)))
     for _ in range(most):
-        chosen = allowed[head(hidden)[:, allowed].argmax(-1)].tolist()
+        chosen = likeliest(lm, hidden, allowed)
         kept = [place for place, token in enumerate(chosen) if token != end]
         going, chosen = [going[place] for place in kept], [chosen[place] for place in kept]
         if not going:
@@ -36,3 +36,9 @@ def continued(
             found[row].append(token)
         hidden = step(lm, state, torch.tensor(chosen, device=lm.device)[:, None], rows=going)[:, -1]
     return found
+
+
+def likeliest(lm: Any, hidden: Tensor, may_hold: Tensor) -> list[int]:
+    """Of the ids `may_hold`, the likeliest after each of the states [B, D]: [B]."""
+    chosen: list[int] = may_hold[lm.get_output_embeddings()(hidden)[:, may_hold].argmax(-1)].tolist()
+    return chosen

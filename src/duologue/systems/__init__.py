@@ -8,11 +8,24 @@ speak, and make sessions themselves.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING
 
-from duologue.duplex import LayoutSession
 from duologue.session import TurnTaker
-from duologue.systems import omni_flatten
 from duologue.systems.clean_s2s import cascade
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from duologue.duplex import LayoutSession
+
+
+def _omni_flatten(model: str | Path | None = None, now: Callable[[], datetime] = datetime.now) -> LayoutSession:
+    """`omni_flatten.session`. Who talks with the cascade does not wait for torch to be loaded."""
+    from duologue.systems import omni_flatten
+
+    return omni_flatten.session(model, now)
+
+
 SYSTEMS: dict[str, Callable[..., TurnTaker]] = {"clean_s2s": cascade}
-DUPLEX: dict[str, Callable[..., LayoutSession]] = {"omni_flatten": omni_flatten.session}
+DUPLEX: dict[str, Callable[..., LayoutSession]] = {"omni_flatten": _omni_flatten}
