@@ -20,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import torch
 
 import nano_text
@@ -43,10 +44,14 @@ HELD_OUT = 64
 
 @dataclass(frozen=True)
 class Taught:
-    """What a stage of the nano size learns from, and for how long. Rows hold several examples."""
+    """What a stage of the nano size learns from, and for how long. Rows hold several examples.
+
+    written   questions that it goes on to answer in writing, so that it forgets no arithmetic while it learns to hear
+    """
 
     name: str
     corpora: tuple[str, ...]
+    written: int
     epochs: int
     learning_rate: float
     batch_tokens: int
@@ -56,12 +61,10 @@ class Taught:
 DIALOGUES = ("dialogues_0", "dialogues_1", "dialogues_2")
 QUESTIONS = ("questions_0", "questions_1", "questions_2")
 NANO = (
-    Taught("alignment", (*DIALOGUES, *QUESTIONS, "answers", "people"), 4, 3e-3, 4_096, 512),
-    Taught("half_duplex", (*DIALOGUES, *QUESTIONS, "people"), 4, 2.5e-3, 6_144, 1024),
-    Taught("full_duplex", (*DIALOGUES, "people"), 4, 2e-3, 8_192, 1536),
+    Taught("alignment", (*DIALOGUES, *QUESTIONS, "answers", "people"), 60_000, 4, 3e-3, 4_096, 512),
+    Taught("half_duplex", (*DIALOGUES, *QUESTIONS, "people"), 40_000, 4, 2.5e-3, 6_144, 1024),
+    Taught("full_duplex", (*DIALOGUES, "people"), 20_000, 4, 2e-3, 8_192, 1536),
 )
-MATRICES = ("*.layers.*",)
-"""Trained by Muon: with so few steps it learns several times faster than AdamW."""
 
 
 def main() -> None:
@@ -118,7 +121,9 @@ def untrained(text: Path, codec: Path, config: Config, seed: int) -> OmniFlatten
 
 def learn(model: OmniFlatten, taught: Taught, rows: dict[str, list[Encoded]], folder: Path, seed: int) -> None:
     """One stage, from where its folder was left."""
-    learnt, held_out = examples(model, taught, [row for name in taught.corpora for row in rows[name]])
+    learnt, held_out = examples(
+        model, taught.name, [row for name in taught.corpora for row in rows[name]], taught.row_tokens
+    )
     paper = next(stage for stage in STAGES if stage.name == taught.name)
     stage = replace(
         paper,
@@ -128,18 +133,27 @@ def learn(model: OmniFlatten, taught: Taught, rows: dict[str, list[Encoded]], fo
         row_tokens=taught.row_tokens,
         warmup_steps=50,
         final_rate=0.03,
-        muon=MATRICES,
+        muon=nano_text.MATRICES,
         seed=seed,
     )
     run = Run(folder, bf16=True, validate_every_steps=200)
-    train(Causal(model.lm), stage, run, learnt, held_out, NextToken(STREAMS))
+    train(Causal(model.lm), stage, run, learnt + written(model, taught.written), held_out, NextToken(STREAMS))
 
 
-def examples(model: OmniFlatten, taught: Taught, rows: Sequence[Encoded]) -> tuple[list[Example], list[Example]]:
-    """To learn from, and to validate with: of conversations in an order drawn once."""
+def examples(
+    model: OmniFlatten, stage: str, rows: Sequence[Encoded], row_tokens: int
+) -> tuple[list[Example], list[Example]]:
+    """To learn from, and to validate with: of conversations in an order drawn once, those that fit into a row."""
     shuffled = Random(0).sample(rows, len(rows))
-    made = [one for one in EXAMPLES[taught.name](model, shuffled) if len(one["said"]) <= taught.row_tokens]
+    made = [one for one in EXAMPLES[stage](model, shuffled) if len(one["said"]) <= row_tokens]
     return made[HELD_OUT:], made[:HELD_OUT]
+
+
+def written(model: OmniFlatten, count: int) -> list[Example]:
+    """Questions and their answers, as the text model learnt them."""
+    for_text = np.int64(STREAMS.index("text"))
+    examples = [nano_text.example(model.words, question) for question in nano_text.drawn(3, count)]
+    return [{**one, "stream": np.full(len(one["tokens"]), for_text)} for one in examples]
 
 
 if __name__ == "__main__":

@@ -20,22 +20,19 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from duologue.data.encode import Encoded
-from duologue.data.tensors import Example
-from duologue.evaluate.conversing import tracks
+from duologue.evaluate.conversing import recorded, tracks
 from duologue.evaluate.duplex import answered, score, turns
-from duologue.session import HEARD_HZ
-from duologue.sound.wav import read_channels
-from duologue.synthesis import Plan, synthesise
-from duologue.systems.omni_flatten import Config, OmniFlatten
-from duologue.systems.omni_flatten_examples import EXAMPLES
+from duologue.synthesis import Plan
+from duologue.systems.omni_flatten import STREAMS, Config, OmniFlatten
 from duologue.train import Causal, NextToken, Run, Stage, train
 from duologue.units import nano_codec
 from duologue.whole import whole_file
+from nano_text import MATRICES
 from nano_units_speech import prepare
-from omni_flatten import MATRICES, STREAMS, untrained
-from omni_flatten_data import corpora
+from omni_flatten import DIALOGUES, examples, untrained
+from omni_flatten_data import corpora, noises_in
 
+BATCH_TOKENS, ROW_TOKENS = 6_144, 3_072
 TOKENS = 3_000_000
 """That each variant learns from."""
 SHARES = {"alignment": 0.2, "half_duplex": 0.3, "full_duplex": 0.5}
@@ -122,10 +119,10 @@ class Bench:
         self._rows = corpora(
             options.folder, self._codec_path, options.recordings, speech, options.share, options.threads
         )
-        noises = str(options.recordings) if (options.recordings / "manifest.jsonl").exists() else None
+        noises = noises_in(options.recordings)
         test = Plan(options.users, split="test", timing="prompt", noises=noises, seed=5)
-        self._asked = _users(options.folder / "ablation" / "questions", replace(test, exchanges=(1, 1)))
-        self._talked = _users(options.folder / "ablation" / "dialogues", replace(test, exchanges=(1, 3)))
+        self._asked = recorded(self._folder / "questions", replace(test, exchanges=(1, 1)))
+        self._talked = recorded(self._folder / "dialogues", replace(test, exchanges=(1, 3)))
 
     def figures(self, variant: Variant, seed: int) -> Figures:
         folder = self._folder / f"{variant.name} {seed}".replace(" ", "_").replace(",", "")
@@ -140,13 +137,14 @@ class Bench:
         whole_file(self._folder / "results.json", lambda file: file.write(json.dumps(found, indent=1).encode()))
 
     def _learn(self, model: OmniFlatten, name: str, tokens: int, folder: Path, seed: int) -> float:
-        learnt, held_out = _examples(model, name, self._rows)
+        dialogues = [row for corpus in DIALOGUES for row in self._rows[corpus]]
+        learnt, held_out = examples(model, name, dialogues, ROW_TOKENS)
         stage = Stage(
             name,
             learning_rate=3e-3,
-            batch_tokens=6_144,
-            row_tokens=3_072,
-            steps=max(2, tokens // 6_144),
+            batch_tokens=BATCH_TOKENS,
+            row_tokens=ROW_TOKENS,
+            steps=max(2, tokens // BATCH_TOKENS),
             warmup_steps=20,
             final_rate=0.05,
             mean_over="streams",
@@ -174,18 +172,6 @@ class Bench:
             found.yields.within[25],
             found.yields.mean_response_ms,
         )
-
-
-def _users(folder: Path, plan: Plan) -> tuple[list[dict[str, object]], list[torch.Tensor]]:
-    manifest = synthesise(folder, plan).manifest
-    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
-    return rows, [read_channels(folder / row["path"], HEARD_HZ)[:, 0] for row in rows]
-
-
-def _examples(model: OmniFlatten, stage: str, rows: dict[str, list[Encoded]]) -> tuple[list[Example], list[Example]]:
-    spoken = [row for name in rows if name.startswith("dialogues") for row in rows[name]]
-    made = [example for example in EXAMPLES[stage](model, spoken) if len(example["said"]) <= 3_072]
-    return made[64:], made[:64]
 
 
 def table(results: dict[str, list[Figures]]) -> Table:

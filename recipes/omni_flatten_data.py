@@ -54,11 +54,16 @@ def plans(noises: str | None, share: float) -> dict[str, Plan]:
     return {**dialogues, **questions, "answers": some(2048, 30, kind="utterances", says="answers")}
 
 
+def noises_in(recordings: Path) -> str | None:
+    """The folder, where it is at hand."""
+    return str(recordings) if (recordings / "manifest.jsonl").exists() else None
+
+
 def corpora(
     folder: Path, codec: Path, recordings: Path, speech: Speech, share: float, workers: int
 ) -> dict[str, list[Encoded]]:
     """All conversations, by corpus; what is not there yet is made."""
-    noises = str(recordings) if (recordings / "manifest.jsonl").exists() else None
+    noises = noises_in(recordings)
     found = {"people": people(folder / "people", codec, speech, workers)}
     for name, plan in plans(noises, share).items():
         found[name] = desk(folder / name, codec, plan, workers)

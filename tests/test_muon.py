@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,7 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import AdamW, Muon
 
 from duologue.data.tensors import Example, collate
@@ -25,6 +23,7 @@ from duologue.train import Causal, NextToken, Run, Stage, train
 from duologue.train.curve import read
 from duologue.train.loss import asked
 from duologue.train.optimizer import height, optimizers, set_rate
+from little_training import Mortal
 from small_models import model_of
 
 STREAMS = ("text", "speech")
@@ -143,18 +142,10 @@ def test_muon_turns_a_gradient_into_a_step_of_equal_strength_in_all_directions()
 # ---------------------------------------------------------------- killed
 
 
-class Dying(Causal):
-    """Kills its own process, as `kill -9` does, at its n-th forward pass."""
-
+class Dying(Mortal, Causal):
     def __init__(self, at_forward: int) -> None:
         super().__init__(causal().lm)
         self.left = at_forward
-
-    def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().forward(batch)
 
 
 def test_killed_and_gone_on_with_the_curve_is_the_one_it_would_have_been(tmp_path: Path) -> None:

@@ -216,21 +216,15 @@ def test_talk_and_eval_say_what_they_cannot_do(model: Path, tmp_path: Path, caps
 # ---------------------------------------------------------------- eval
 
 
+def evaluating(model: Path, folder: Path, questions: int) -> tuple[object, ...]:
+    """The verb with its options, of so many questions and one dialogue."""
+    return ("eval", "--model", model, "--folder", folder, "--questions", questions, "--dialogues", 1)
+
+
 def test_eval_measures_and_prints_what_it_keeps(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    few = (
-        "eval",
-        "--model",
-        model,
-        "--folder",
-        tmp_path / "eval",
-        "--questions",
-        2,
-        "--dialogues",
-        1,
-        "--no-speech",
-    )
+    few = (*evaluating(model, tmp_path / "eval", questions=2), "--no-speech")
     assert duologue(*few, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found == json.loads((tmp_path / "eval" / "results.json").read_text())
@@ -250,19 +244,7 @@ def test_eval_measures_and_prints_what_it_keeps(
 def test_eval_names_a_recording_that_is_missing(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    few = (
-        "eval",
-        "--model",
-        model,
-        "--folder",
-        tmp_path,
-        "--questions",
-        1,
-        "--dialogues",
-        1,
-        "--no-speech",
-        "--json",
-    )
+    few = (*evaluating(model, tmp_path, questions=1), "--no-speech", "--json")
     assert duologue(*few) == 0
     (recording,) = (tmp_path / "questions" / "audio").iterdir()
     recording.unlink()

@@ -5,18 +5,32 @@ The same computation as a live session's, chunk after chunk; only the clock is m
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from duologue.duplex import Minds, Talking
-from duologue.session import Audio
+from duologue.session import HEARD_HZ, Audio
+from duologue.sound.wav import read_channels
+from duologue.synthesis import Plan, synthesise
 from duologue.units.codec import decode_whole, encode_whole
 
 SILENT = -1
+
+
+def recorded(folder: Path, plan: Plan, after_s: float = 0.0) -> tuple[list[dict[str, Any]], list[Audio]]:
+    """Users of a plan, made in `folder` where they are not there yet: the lines of its manifest, and the channel of
+    each [N] at 16 kHz, with so much silence behind it."""
+    manifest = synthesise(folder, plan).manifest
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    quiet = np.zeros(round(after_s * HEARD_HZ), np.float32)
+    return rows, [np.concatenate((read_channels(folder / row["path"], HEARD_HZ)[:, 0], quiet)) for row in rows]
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from duologue.verbs import system
 
@@ -64,21 +63,16 @@ def run(options: argparse.Namespace) -> int:
 
 def _heard(
     options: argparse.Namespace, name: str, count: int, exchanges: tuple[int, int], talking: Talking
-) -> tuple[list[Row], list[Track]]:
+) -> tuple[list[dict[str, Any]], list[Track]]:
     """Test recordings, made where they are not there yet, and what the model makes of their users."""
     from rich.console import Console
     from rich.progress import track
 
-    from duologue.evaluate.conversing import tracks
-    from duologue.session import HEARD_HZ
-    from duologue.sound.wav import read_channels
-    from duologue.synthesis import Plan, synthesise
+    from duologue.evaluate.conversing import recorded, tracks
+    from duologue.synthesis import Plan
 
     plan = Plan(count, split="test", timing="prompt", exchanges=exchanges, noises=options.noises, seed=SEED)
-    manifest = synthesise(options.folder / name, plan).manifest
-    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
-    quiet = np.zeros(round(AFTER_S * HEARD_HZ), np.float32)
-    users = [np.concatenate((read_channels(manifest.parent / row["path"], HEARD_HZ)[:, 0], quiet)) for row in rows]
+    rows, users = recorded(options.folder / name, plan, AFTER_S)
     told = Console(stderr=True)
     return rows, list(track(tracks(talking, users), f"hearing {name}", total=len(users), console=told))
 
@@ -90,7 +84,7 @@ def _write(path: Path, scored: Score, taken: Turns, answers: list[Answered]) -> 
     whole_file(path, lambda file: file.write(json.dumps(found, indent=1, ensure_ascii=False).encode()))
 
 
-def _draw(session: LayoutSession, rows: list[Row], folder: Path) -> None:
+def _draw(session: LayoutSession, rows: Sequence[Row], folder: Path) -> None:
     """A conversation as a picture, `timeline.png`: the first in which the user cuts in, where there is one."""
     from duologue.evaluate import timeline
     from duologue.session import HEARD_HZ
