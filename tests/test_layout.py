@@ -69,6 +69,31 @@ def test_talking_the_truth_is_the_training_grid(name: str, data: st.DataObject) 
     assert np.array_equal(np.reshape(truth.fed, (-1, layout.lanes)), grid.tokens[: driver.fed])
 
 
+@every_layout
+@laws
+@given(data=st.data())
+def test_who_forgets_what_was_fed_is_asked_the_same(name: str, data: st.DataObject) -> None:
+    layout, streams = data.draw(WOVEN[name])
+    grid, truth, driver = weave(layout, streams), Truth(streams), Driver(layout)
+    for stream, tokens in streams.items():
+        driver.hear(stream, tokens)
+    while driver.columns < len(grid) and (ask := driver.ask()) is not None:
+        driver.answer(truth(ask))
+        if data.draw(st.booleans()):
+            driver.forget()
+            assert len(driver.placed(driver.forgotten)) == driver.columns - driver.fed
+    assert np.array_equal(np.reshape(truth.fed, (-1, layout.lanes)), grid.tokens[: driver.fed])
+
+
+def test_what_is_forgotten_cannot_be_shown_or_forked() -> None:
+    driver = Driver(full_duplex(Config(1, 1)))
+    driver.hear("user", [5, 5])
+    driver.talk(lambda ask: [0] * len(ask.streams))
+    driver.forget()
+    with pytest.raises(ValueError, match="no column 0 any more"):
+        driver.fork()
+
+
 # ---------------------------------------------------------------- law 5: forks given the same sound say the same
 
 

@@ -138,6 +138,8 @@ class Minds:
             for driver, token in zip(self._drivers, tokens, strict=True):
                 driver.answer([token])
             if stream == "speech":
+                for driver in self._drivers:
+                    driver.forget()
                 return list(zip(tokens, written, strict=True))
             for texts, token in zip(written, tokens, strict=True):
                 texts.setdefault(stream, []).append(token)

@@ -31,13 +31,15 @@ class Ask:
 class Driver:
     """One conversation by a layout.
 
-    `columns` were placed, `fed` of them handed to the model with an ask: the length of the model's state.
+    `columns` were placed, `fed` of them handed to the model with an ask: the length of the model's state. The first
+    `forgotten` of them are not kept any more.
     """
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.columns = 0
         self.fed = 0
+        self.forgotten = 0
         self._run = Run(layout)
         self._heard = {name: array("q") for name in layout.streams}
         self._taken = dict.fromkeys(layout.streams, 0)
@@ -93,20 +95,34 @@ class Driver:
                 spoken.setdefault(stream, []).append(token)
         return spoken
 
+    def forget(self) -> None:
+        """Let go of what the model was fed: a long conversation takes no more memory than a short one. It can be
+        forked no more, nor shown from its beginning."""
+        cells = (self.fed - self.forgotten) * self.layout.lanes
+        for placed in (self._tokens, self._said, self._stream):
+            del placed[:cells]
+        for stream, taken in self._taken.items():
+            del self._heard[stream][:taken]
+            self._taken[stream] = 0
+        self.forgotten = self.fed
+
     def placed(self, start: int = 0) -> Grid:
-        """The columns from `start` on."""
-        first = start * self.layout.lanes
+        """The columns from `start` on. Raises ValueError for what is forgotten."""
+        if start < self.forgotten:
+            raise ValueError(f"the first {self.forgotten} columns are forgotten: there is no column {start} any more")
+        first = (start - self.forgotten) * self.layout.lanes
         return grid(self._tokens[first:], self._said[first:], self._stream[first:], self.layout.lanes)
 
     def fork(self, columns: int | None = None) -> Driver:
         """A driver of its own that has placed the first `columns` of these columns (default: all).
 
-        What later columns heard waits to be heard again. Takes time in proportion to `columns`.
+        What later columns heard waits to be heard again. Takes time in proportion to `columns`. Raises ValueError
+        where some are forgotten.
         """
-        twin = Driver(self.layout)
+        past, twin = self.placed(), Driver(self.layout)
         for stream, tokens in self._heard.items():
             twin.hear(stream, tokens)
-        past, keep = self.placed(), self.columns if columns is None else columns
+        keep = self.columns if columns is None else columns
         for tokens, said in zip(past.tokens[:keep], past.said[:keep], strict=True):
             twin.place(tokens[said].tolist())
         twin.fed = min(self.fed, keep)

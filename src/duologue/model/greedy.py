@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from duologue.streaming import Memory, start, step
 
@@ -40,5 +41,17 @@ def continued(
 
 def likeliest(lm: Any, hidden: Tensor, may_hold: Tensor) -> list[int]:
     """Of the ids `may_hold`, the likeliest after each of the states [B, D]: [B]."""
-    chosen: list[int] = may_hold[lm.get_output_embeddings()(hidden)[:, may_hold].argmax(-1)].tolist()
+    first = int(may_hold.min())
+    logits = _logits(lm.get_output_embeddings(), hidden, first, int(may_hold.max()))
+    chosen: list[int] = may_hold[logits[:, may_hold - first].argmax(-1)].tolist()
     return chosen
+
+
+def _logits(head: Any, hidden: Tensor, first: int, last: int) -> Tensor:
+    """Of the ids from the first to the last: a large vocabulary of words costs speech nothing. A head that is not
+    plain (quantised, adapted) is asked for all."""
+    if type(head) is not nn.Linear:
+        logits: Tensor = head(hidden)
+        return logits[:, first : last + 1]
+    some = slice(first, last + 1)
+    return functional.linear(hidden, head.weight[some], None if head.bias is None else head.bias[some])
