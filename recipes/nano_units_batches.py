@@ -19,7 +19,8 @@ from duologue.sound import Audio
 from duologue.sound.wav import read, resample
 from duologue.synthesis import mix
 from duologue.units.codec import UnitEncoder, encode_whole
-from duologue.units.nano_tokenizer import PER_UNIT, UNIT_SAMPLES
+from duologue.units.nano_front import UNIT_SAMPLES
+from duologue.units.nano_tokenizer import PER_UNIT
 from nano_units_speech import HZ, Speech
 
 _MAX_S = 9.0

@@ -4,7 +4,8 @@
 
 It takes the units, the text model and the conversations that recipes/omni_flatten.py made in the folder. Every variant
 learns from equally many tokens: one without an early stage learns longer in the last. Mean and spread over the seeds
-are printed, and kept in `ablation/results.json`, whatever came out.
+are printed, whatever came out. Each variant's figures are kept in a folder of its own under `ablation`, so a run that
+was stopped goes on, and several processes may share the seeds.
 """
 
 from __future__ import annotations
@@ -89,9 +90,7 @@ def main() -> None:
     bench = Bench(options)
     results: dict[str, list[Figures]] = {}
     for variant in tried:
-        for seed in options.seeds:
-            results.setdefault(variant.name, []).append(bench.figures(variant, seed))
-            bench.keep(results)
+        results[variant.name] = [bench.figures(variant, seed) for seed in options.seeds]
     Console().print(table(results))
 
 
@@ -126,15 +125,18 @@ class Bench:
 
     def figures(self, variant: Variant, seed: int) -> Figures:
         folder = self._folder / f"{variant.name} {seed}".replace(" ", "_").replace(",", "")
+        kept = folder / "figures.json"
+        if not kept.exists():
+            found = asdict(self._tried(variant, seed, folder))
+            whole_file(kept, lambda file: file.write(json.dumps(found, indent=1).encode()))
+        return Figures(**json.loads(kept.read_text()))
+
+    def _tried(self, variant: Variant, seed: int, folder: Path) -> Figures:
         model = untrained(self._options.folder / "text" / "model", self._codec_path, variant.config, seed)
         loss = 0.0
         for stage, tokens in variant.tokens.items():
             loss = self._learn(model, stage, round(tokens * self._options.tokens / TOKENS), folder / stage, seed)
         return self._measured(model, loss)
-
-    def keep(self, results: dict[str, list[Figures]]) -> None:
-        found = {name: [asdict(each) for each in figures] for name, figures in results.items()}
-        whole_file(self._folder / "results.json", lambda file: file.write(json.dumps(found, indent=1).encode()))
 
     def _learn(self, model: OmniFlatten, name: str, tokens: int, folder: Path, seed: int) -> float:
         dialogues = [row for corpus in DIALOGUES for row in self._rows[corpus]]

@@ -165,7 +165,7 @@ def test_rows_that_stand_at_different_samples_do_not_go_together() -> None:
 def test_no_unit_hears_what_comes_after_it() -> None:
     model = tokenizer()
     audio = noise(1, 8 * UNIT, 0).requires_grad_()
-    narrow, _ = model._narrow(model.mel(audio, torch.zeros(1, 240)), model.start_encoder(1).tensors[2:])
+    narrow = model.narrow(model.all_vectors(audio))
     for unit in range(8):
         (gradient,) = torch.autograd.grad(narrow[0, unit].sum(), audio, retain_graph=True)
         assert torch.all(gradient[0, (unit + 1) * UNIT :] == 0)

@@ -17,24 +17,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from duologue.units.alignment import last_steps
-from duologue.units.causal import ConvNeXt, Pointwise, StridedConv, run, start
+from duologue.units.causal import Pointwise
 from duologue.units.codec import CodecState
+from duologue.units.nano_front import BEFORE_SAMPLES, MEL_HZ, UNIT_HZ, UNIT_SAMPLES, NanoFront
 from duologue.units.quantize import FSQ
-
-HEARD_HZ = 16_000
-MEL_HZ = 100
-UNIT_HZ = 25
-HOP_SAMPLES = HEARD_HZ // MEL_HZ
-WINDOW_SAMPLES = 400
-UNIT_SAMPLES = HEARD_HZ // UNIT_HZ
-_BEFORE_SAMPLES = WINDOW_SAMPLES - HOP_SAMPLES
-"""Sound before a frame's own hop that its window covers."""
 
 LETTERS = " 'abcdefghijklmnopqrstuvwxyz"
 """What recognition writes; CTC's blank is 0, letter i is i + 1."""
@@ -56,37 +47,6 @@ class TokenizerConfig:
     levels: tuple[int, ...] = (8, 5, 5, 5)
 
 
-# ---------------------------------------------------------------- sound to mel
-
-
-class CausalLogMel(nn.Module):
-    """Log-mel frames, 100 a second, of sound up to the end of each frame's own 10 ms: windows of 25 ms."""
-
-    window: Tensor
-    filters: Tensor
-
-    def __init__(self, n_mels: int) -> None:
-        super().__init__()
-        self.register_buffer("window", torch.hann_window(WINDOW_SAMPLES), persistent=False)
-        self.register_buffer("filters", torch.from_numpy(_mel_filters(n_mels)), persistent=False)
-
-    def forward(self, audio: Tensor, before: Tensor) -> Tensor:
-        """audio [B, F * 160] and the 240 samples before it → [B, n_mels, F], about -1 to 1."""
-        frames = torch.cat([before, audio], -1).unfold(-1, WINDOW_SAMPLES, HOP_SAMPLES) * self.window
-        spectrum = torch.fft.rfft(frames)
-        power = spectrum.real.square() + spectrum.imag.square()
-        return (torch.log10((power @ self.filters).clamp_min(1e-5)).mT + 1) / 3
-
-
-@lru_cache
-def _mel_filters(n_mels: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    from transformers.audio_utils import mel_filter_bank
-
-    bins = WINDOW_SAMPLES // 2 + 1
-    bank = mel_filter_bank(bins, n_mels, 0.0, HEARD_HZ / 2, HEARD_HZ, mel_scale="htk")
-    return np.asarray(bank, np.float32)
-
-
 # ---------------------------------------------------------------- the tokenizer
 
 
@@ -99,21 +59,16 @@ class Read:
     shapes: Tensor
 
 
-class NanoTokenizer(nn.Module):
+class NanoTokenizer(NanoFront):
     """Sound at 16 kHz → one unit each 40 ms. A `UnitEncoder` that hears nothing ahead."""
 
-    heard_hz = HEARD_HZ
-    unit_hz = float(UNIT_HZ)
     books = 1
     heard_ahead_s = 0.0
 
     def __init__(self, config: TokenizerConfig | None = None) -> None:
-        super().__init__()
         self.config = config = config or TokenizerConfig()
+        super().__init__(config.n_mels, config.width, config.blocks, config.taps)
         width, dimensions = config.width, len(config.levels)
-        self.mel = CausalLogMel(config.n_mels)
-        layers = [StridedConv(config.n_mels, width // 2, 5, 2), StridedConv(width // 2, width, 5, 2)]
-        self.layers = nn.ModuleList([*layers, *(ConvNeXt(width, config.taps) for _ in range(config.blocks))])
         self.narrow = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, dimensions))
         self.steady = nn.BatchNorm1d(dimensions, affine=False)
         self.fsq = FSQ(config.levels)
@@ -132,35 +87,21 @@ class NanoTokenizer(nn.Module):
 
     # ------------------------------------------------------------ live
 
-    def start_encoder(self, batch: int) -> CodecState:
-        """The samples that wait for a whole unit, those before them, and what each layer remembers."""
-        empty = self.mel.window.new_zeros(batch, 0)
-        return CodecState([empty, empty.new_zeros(batch, _BEFORE_SAMPLES), *start(self._causal(), batch)])
-
     @torch.no_grad()
     def encode(self, audio: Tensor, state: CodecState, last: bool = False) -> Tensor:
         """[B, N] → [B, 1, T]. In evaluation mode; raises ValueError for sound that is not [B, N] of the state's B."""
-        waiting, before, *pasts = state.tensors
-        if audio.ndim != 2 or len(audio) != len(waiting):
-            raise ValueError(f"sound of shape {list(audio.shape)} for a state of {len(waiting)} rows: give [B, N]")
-        audio = torch.cat([waiting, audio], -1)
-        if last:
-            audio = functional.pad(audio, (0, -audio.shape[-1] % UNIT_SAMPLES))
-        whole = audio.shape[-1] // UNIT_SAMPLES * UNIT_SAMPLES
-        codes = audio.new_zeros(len(audio), 0, dtype=torch.int64)
-        seen = torch.cat([before, audio[:, :whole]], -1)
-        if whole:
-            squeezed, pasts = self._squeezed(self.mel(audio[:, :whole], before), pasts)
-            codes = self.fsq(squeezed)[1]
-        state.tensors[:] = [audio[:, whole:], seen[:, -_BEFORE_SAMPLES:], *pasts]
+        narrow: Tensor = self.narrow(self.vectors(audio, state, last)).float()
+        mean, variance = self.steady.running_mean, self.steady.running_var
+        assert mean is not None
+        assert variance is not None
+        codes: Tensor = self.fsq((narrow - mean) * torch.rsqrt(variance + self.steady.eps))[1]
         return codes[:, None]
 
     # ------------------------------------------------------------ learning
 
     def forward(self, audio: Tensor, units: Tensor) -> Read:
         """audio [B, T * 640], of which `units` [B] units are sound and the rest is padding → what was read."""
-        before = audio.new_zeros(len(audio), _BEFORE_SAMPLES)
-        narrow, _ = self._narrow(self.mel(audio, before), start(self._causal(), len(audio)))
+        narrow = self.narrow(self.all_vectors(audio)).float()
         real = torch.arange(narrow.shape[1], device=audio.device) < units[:, None]
         squeezed = torch.zeros_like(narrow).masked_scatter(real[..., None], self.steady(narrow[real]))
         values, codes = self.fsq(squeezed)
@@ -187,29 +128,11 @@ class NanoTokenizer(nn.Module):
 
     def shape_of(self, audio: Tensor, units: Tensor) -> Tensor:
         """What the units are asked for: [B, 14, 2T], each coefficient freed of its mean over the row's sound."""
-        mel = self.mel(audio, audio.new_zeros(len(audio), _BEFORE_SAMPLES))
+        mel = self.mel(audio, audio.new_zeros(len(audio), BEFORE_SAMPLES))
         shapes = functional.avg_pool1d(_cosines(mel.shape[1]).to(mel) @ mel, MEL_HZ // UNIT_HZ // PER_UNIT)
         real = (torch.arange(shapes.shape[-1], device=audio.device) < PER_UNIT * units[:, None])[:, None]
         mean = (shapes * real).sum(-1, keepdim=True) / real.sum(-1, keepdim=True)
         return (shapes - mean) * real
-
-    # ------------------------------------------------------------ layers
-
-    def _causal(self) -> list[StridedConv | ConvNeXt]:
-        return [layer for layer in self.layers if isinstance(layer, StridedConv | ConvNeXt)]
-
-    def _narrow(self, mel: Tensor, pasts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """[B, n_mels, F] → [B, T, dimensions]."""
-        x, pasts = run(self._causal(), mel, pasts)
-        return self.narrow(x.mT).float(), pasts
-
-    def _squeezed(self, mel: Tensor, pasts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """As the training had it on the average: the batch norm's running statistics."""
-        narrow, pasts = self._narrow(mel, pasts)
-        mean, variance = self.steady.running_mean, self.steady.running_var
-        assert mean is not None
-        assert variance is not None
-        return (narrow - mean) * torch.rsqrt(variance + self.steady.eps), pasts
 
 
 class _Reading(nn.Module):

@@ -1,0 +1,180 @@
+"""The nano ears from nothing: which word has just ended, told of each 40 ms of sound.
+
+    python recipes/nano_ears.py --folder runs/omni_flatten
+
+It takes the units, the text model and the conversations that recipes/omni_flatten.py made in the folder: the front
+layers of the tokenizer stay as they are, the words are those of the text model. Run it again to go on where it was
+stopped. It leaves `ears.safetensors` in the folder, and prints how many words of the test voices it gets wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import track
+from torch import Tensor, nn
+from torch.nn import functional
+
+from duologue.data.encode import Encoded, Stretch, spoken_words
+from duologue.data.tensors import Example
+from duologue.model.backbone import tokenizer_of
+from duologue.session import HEARD_HZ
+from duologue.sound.wav import read_channels
+from duologue.systems.omni_flatten_examples import HEARD_LATER, utterances
+from duologue.train import Run, Stage, train
+from duologue.train.loss import Tensors
+from duologue.units import nano_codec, nano_ears
+from duologue.units.nano_ears import EarsConfig, NanoEars
+from duologue.units.nano_front import UNIT_SAMPLES, NanoFront
+from duologue.whole import whole_file
+from nano_units_speech import prepare
+from omni_flatten import DIALOGUES, QUESTIONS
+from omni_flatten_data import corpora
+
+STAGE = Stage(
+    "ears",
+    learning_rate=3e-3,
+    batch_tokens=4_096,
+    row_tokens=512,
+    epochs=3,
+    warmup_steps=50,
+    final_rate=0.03,
+    mean_over="streams",
+    loss_weights={"nothing": 2.0},
+    muon=("body.*.layers.*",),
+)
+BEFORE, AFTER = (2, 15), (1, 15)
+"""Vectors around an utterance, drawn: it is cut out by a detector that is never exact."""
+HELD_OUT = 128
+"""Utterances that are kept for validation."""
+
+
+def main() -> None:
+    options = parsed()
+    torch.set_num_threads(options.threads)
+    folder: Path = options.folder
+    codec = folder / "units" / "nano_units.safetensors"
+    front: NanoFront = nano_codec.load(codec).tokenizer
+    speech = prepare(folder / "units" / "speech", options.recordings, options.share)
+    rows = corpora(folder, codec, options.recordings, speech, options.share, options.threads)
+    vocabulary = tuple(sorted(word for word in tokenizer_of(folder / "text" / "model").get_vocab() if _spoken(word)))
+    ears = untrained(front, vocabulary, options.seed)
+    made = list[Example]()
+    for name in (*DIALOGUES, *QUESTIONS):
+        heard = vectors(folder / "ears" / f"{name}.npy", front, [folder / name / row.name for row in rows[name]])
+        made += examples(ears, rows[name], heard)
+    learn(ears, made, folder / "ears", options.seed)
+    nano_ears.save(ears, folder / "ears.safetensors")
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("runs/omni_flatten"), help="of recipes/omni_flatten.py")
+    parser.add_argument("--recordings", type=Path, default=Path("../shared/data"), help="recordings of people")
+    parser.add_argument("--share", type=float, default=1.0, help="of the data, as recipes/omni_flatten.py had it")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    return parser.parse_args()
+
+
+def _spoken(word: str) -> bool:
+    return bool(spoken_words(word)) and spoken_words(word) == [word]
+
+
+def untrained(front: NanoFront, vocabulary: tuple[str, ...], seed: int) -> NanoEars:
+    ears = NanoEars(EarsConfig(vocabulary), seed)
+    ears.front.load_state_dict({name: value for name, value in front.state_dict().items() if name.startswith("layers")})
+    return ears.requires_grad_(True)
+
+
+# ---------------------------------------------------------------- what is learnt
+
+
+@torch.inference_mode()
+def vectors(path: Path, front: NanoFront, recordings: Sequence[Path]) -> list[NDArray[np.float16]]:
+    """Of the user's channel of each recording, [T, width]; computed once, and kept in the file."""
+    counts = path.with_suffix(".counts.npy")
+    if not path.exists():
+        found = [_heard(front, one) for one in track(recordings, f"vectors of {path.stem}")]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole_file(counts, partial(np.save, arr=np.array([len(one) for one in found])))
+        whole_file(path, partial(np.save, arr=np.concatenate(found)))
+    return np.split(np.load(path, mmap_mode="r"), np.load(counts).cumsum()[:-1])
+
+
+def _heard(front: NanoFront, path: Path) -> NDArray[np.float16]:
+    audio = torch.from_numpy(read_channels(path, HEARD_HZ)[:, 0].copy())[None]
+    audio = functional.pad(audio, (0, -audio.shape[1] % UNIT_SAMPLES))
+    return front.all_vectors(audio)[0].half().numpy()
+
+
+def examples(ears: NanoEars, rows: Sequence[Encoded], heard: Sequence[NDArray[np.float16]]) -> Iterator[Example]:
+    """Each utterance alone. Those with words that nobody taught are left out."""
+    number = {word: n for n, word in enumerate(ears.config.vocabulary)}
+    for row, of_row in zip(rows, heard, strict=True):
+        for utterance in utterances(row):
+            if all(word in number for stretch in utterance for word in spoken_words(stretch.text)):
+                yield _example(ears, number, utterance, of_row)
+
+
+def _example(ears: NanoEars, number: dict[str, int], said: Sequence[Stretch], heard: NDArray[np.float16]) -> Example:
+    drawn = Random(f"{said[0].start} {said[0].text}")
+    start = max(0, said[0].start - drawn.randint(*BEFORE))
+    end = min(len(heard), said[-1].start + len(said[-1].units) + HEARD_LATER + drawn.randint(*AFTER))
+    written = np.full(end - start, ears.nothing)
+    for stretch in said:
+        for word, last in zip(spoken_words(stretch.text), stretch.ends, strict=True):
+            place = min(last + HEARD_LATER - start, len(written) - 1)
+            while place + 1 < len(written) and written[place] != ears.nothing:
+                place += 1
+            written[place] = number[word]
+    return {"vectors": heard[start:end], "tokens": written, "said": np.ones(len(written), bool)}
+
+
+@dataclass(frozen=True)
+class Words:
+    """Cross-entropy of what is written at each step; words and nothing are two streams, as there is so much more of
+    nothing."""
+
+    nothing: int
+
+    def cells(self, batch: Tensors) -> Tensors:
+        return self._by_stream(batch, torch.ones_like(batch["tokens"], dtype=torch.float32))
+
+    def nats(self, output: Tensor, batch: Tensors) -> Tensors:
+        losses = functional.cross_entropy(output.float().mT, batch["tokens"], reduction="none")
+        return self._by_stream(batch, losses)
+
+    def _by_stream(self, batch: Tensors, values: Tensor) -> Tensors:
+        nothing = batch["tokens"] == self.nothing
+        return {name: (values * (batch["said"] & of)).sum() for name, of in (("words", ~nothing), ("nothing", nothing))}
+
+
+class Fed(nn.Module):
+    """The ears, as the loop calls them."""
+
+    def __init__(self, ears: NanoEars) -> None:
+        super().__init__()
+        self.enter, self.body, self._ears = ears.enter, ears.body, [ears]
+
+    def forward(self, batch: Tensors) -> Tensor:
+        logits: Tensor = self._ears[0](batch["vectors"].float())
+        return logits
+
+
+def learn(ears: NanoEars, made: list[Example], folder: Path, seed: int) -> None:
+    Random(0).shuffle(made)
+    run = Run(folder, bf16=True, validate_every_steps=200)
+    train(Fed(ears), STAGE, run, made[HELD_OUT:], made[:HELD_OUT], Words(ears.nothing))
+
+
+if __name__ == "__main__":
+    main()
