@@ -52,6 +52,14 @@ def test_the_states_are_those_that_training_has() -> None:
     torch.testing.assert_close(live, trained, atol=1e-4, rtol=1e-4)
 
 
+def test_an_utterance_is_samples_that_are_numbers() -> None:
+    audio = noise(1, 5 * UNIT + 1, 5)
+    torch.testing.assert_close(ears().features(audio[0].numpy()), ears().whole(audio)[0])
+    for none in (np.zeros(0, np.float32), np.full(9, np.nan, np.float32), np.zeros((2, 9), np.float32)):
+        with pytest.raises(ValueError, match="finite samples"):
+            ears().features(none)
+
+
 def test_nothing_is_heard_ahead() -> None:
     audio = noise(1, 8 * UNIT, 3)
     whole, cut = ears().whole(audio), ears().whole(audio[:, : 5 * UNIT])

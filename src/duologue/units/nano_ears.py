@@ -19,11 +19,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from duologue import streaming
 from duologue.model.backbone import backbone, nano
+from duologue.sound import Audio
 from duologue.streaming import Memory
 from duologue.units.codec import CodecState
 from duologue.units.nano_front import NanoFront
@@ -55,6 +57,8 @@ class EarsState:
 
 
 class NanoEars(nn.Module):
+    """`adapter.Ears`, of one utterance at a time or of many live ones."""
+
     def __init__(self, config: EarsConfig, seed: int = 0) -> None:
         super().__init__()
         self.config, self.width = config, config.width
@@ -63,7 +67,7 @@ class NanoEars(nn.Module):
         self.body = backbone(nano(len(config.vocabulary) + 1, config.width, config.layers), seed=seed)
 
     heard_hz = NanoFront.heard_hz
-    state_hz = NanoFront.unit_hz
+    hz = NanoFront.unit_hz
 
     @property
     def nothing(self) -> int:
@@ -88,6 +92,13 @@ class NanoEars(nn.Module):
     def whole(self, audio: Tensor) -> Tensor:
         """Of whole utterances [B, N]: [B, T, D]."""
         return self.hear(audio, self.start(len(audio)), last=True)
+
+    def features(self, audio: Audio) -> Tensor:
+        """An utterance [N] at 16 kHz → [T, D]. Raises ValueError for no sound, and for samples that are no numbers."""
+        sound = np.asarray(audio, np.float32)
+        if sound.ndim != 1 or not sound.size or not np.isfinite(sound).all():
+            raise ValueError(f"sound of shape {list(sound.shape)}: give finite samples of one channel, [N] at 16 kHz")
+        return self.whole(torch.from_numpy(sound.copy())[None])[0]
 
     def words(self, audio: Tensor) -> list[str]:
         """What is said in each of [B, N]."""
