@@ -38,6 +38,7 @@ from duologue.whole import whole_file
 from nano_units_speech import prepare
 from omni_flatten_data import corpora
 
+BY_CHUNK = ("full_duplex", "two_streams")
 HELD_OUT = 64
 """Examples of each stage that are kept for validation."""
 
@@ -143,10 +144,20 @@ def learn(model: OmniFlatten, taught: Taught, rows: dict[str, list[Encoded]], fo
 def examples(
     model: OmniFlatten, stage: str, rows: Sequence[Encoded], row_tokens: int
 ) -> tuple[list[Example], list[Example]]:
-    """To learn from, and to validate with: of conversations in an order drawn once, those that fit into a row."""
+    """To learn from, and to validate with: of conversations in an order drawn once."""
     shuffled = Random(0).sample(rows, len(rows))
-    made = [one for one in EXAMPLES[stage](model, shuffled) if len(one["said"]) <= row_tokens]
+    chunk = model.config.chunk_tokens if stage in BY_CHUNK else None
+    made = [part for one in EXAMPLES[stage](model, shuffled) for part in in_rows(one, row_tokens, chunk)]
     return made[HELD_OUT:], made[:HELD_OUT]
+
+
+def in_rows(example: Example, row_tokens: int, chunk: int | None) -> list[Example]:
+    """What does not fit into a row is left out; one that goes on chunk by chunk is cut, since a call that is longer
+    than what is remembered goes on in its middle too."""
+    tokens, row = len(example["said"]), row_tokens // (chunk or row_tokens) * (chunk or row_tokens)
+    if tokens > row_tokens and chunk is None:
+        return []
+    return [{name: array[at : at + row] for name, array in example.items()} for at in range(0, tokens, row)]
 
 
 def written(model: OmniFlatten, count: int) -> list[Example]:

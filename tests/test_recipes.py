@@ -89,3 +89,14 @@ def test_every_variant_of_the_ablation_learns_from_equally_many_tokens() -> None
     for variant in (*ablation.CURRICULUM, *ablation.CHUNKS):
         assert list(variant.tokens) == list(variant.stages)
         assert sum(variant.tokens.values()) == pytest.approx(ablation.TOKENS)
+
+
+def test_a_long_conversation_is_cut_between_chunks_and_nothing_of_it_is_lost() -> None:
+    in_rows = recipe("omni_flatten").in_rows
+    whole = {"tokens": np.arange(130), "said": np.arange(130) % 2 == 0}
+    parts = in_rows(whole, 60, 25)
+    assert [len(part["said"]) for part in parts] == [50, 50, 30]
+    for name, array in whole.items():
+        assert np.array_equal(np.concatenate([part[name] for part in parts]), array)
+    assert in_rows(whole, 60, None) == []
+    assert np.array_equal(in_rows(whole, 130, None)[0]["tokens"], whole["tokens"])

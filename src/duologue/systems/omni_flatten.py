@@ -59,6 +59,11 @@ class Config:
     text_chunk: int = 2
     heard_chunk: int = 0
 
+    @property
+    def chunk_tokens(self) -> int:
+        """Of all streams."""
+        return 2 * self.speech_chunk + self.text_chunk + self.heard_chunk
+
 
 def paper() -> Config:
     return Config()
@@ -71,8 +76,8 @@ def nano() -> Config:
 
 BASE = "Qwen/Qwen2-0.5B"
 """The paper's backbone."""
-MEMORY = Memory(slots=3000, sink=50, spare=500)
-"""Of a call: the nano size's three quarters of a minute. What is older is forgotten."""
+MEMORY = Memory(slots=1500, sink=50, spare=300)
+"""Of a call: the 24 s that the nano size is trained on at once, of which at least 19 s are remembered."""
 
 # ---------------------------------------------------------------- tokens
 
