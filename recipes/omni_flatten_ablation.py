@@ -21,8 +21,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from duologue.evaluate.answers import score
 from duologue.evaluate.conversing import recorded, tracks
-from duologue.evaluate.duplex import answered, score, turns
+from duologue.evaluate.duplex import answered, turns
 from duologue.synthesis import Plan
 from duologue.systems.omni_flatten import STREAMS, Config, OmniFlatten
 from duologue.train import Causal, NextToken, Run, Stage, train

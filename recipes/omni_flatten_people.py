@@ -19,8 +19,8 @@ import torch
 from duologue.desk import Desk
 from duologue.dialogue import ToolCall
 from duologue.duplex import Talking
+from duologue.evaluate.answers import same_calls
 from duologue.evaluate.conversing import tracks
-from duologue.evaluate.duplex import same_calls
 from duologue.model.calls import parted
 from duologue.session import HEARD_HZ, Audio, Turn, Wrote
 from duologue.systems import SYSTEMS, omni_flatten

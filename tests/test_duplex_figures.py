@@ -20,18 +20,9 @@ from duologue.duplex import Minds
 from duologue.engines.asr_grammar import counted, unmarked
 from duologue.evaluate import duplex_table
 from duologue.evaluate.acc_at_k import accuracy
+from duologue.evaluate.answers import Answered, same_calls, score
 from duologue.evaluate.conversing import SILENT, Track, tracks
-from duologue.evaluate.duplex import (
-    GOES_ON_UNITS,
-    Answered,
-    Turns,
-    _goes_on,
-    answered,
-    asked_at,
-    same_calls,
-    score,
-    turns,
-)
+from duologue.evaluate.duplex import GOES_ON_UNITS, Turns, _goes_on, answered, asked_at, turns
 from duologue.layout import Grid, Layout, Put, Run, weave
 from duologue.synthesis import Scene
 from duologue.synthesis.placing import Event, Kind, Who

@@ -7,8 +7,7 @@ chunk later they are heard.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil, floor
@@ -16,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from duologue.desk import Question, check
-from duologue.dialogue import Tool, ToolCall
+from duologue.desk import Question
+from duologue.dialogue import Tool
 from duologue.duplex import Talking
 from duologue.evaluate.acc_at_k import HOLD_TOKENS, Accuracy, Switch, accuracy, takes_turn, yields
+from duologue.evaluate.answers import Answered, Ears, judged, percent
 from duologue.evaluate.conversing import Track
 from duologue.session import HEARD_HZ, Audio
 from duologue.sound.wav import resample
@@ -29,26 +29,9 @@ from duologue.synthesis.placing import Event
 GOES_ON_UNITS = 25
 """How long the assistant must not fall silent after a back-channel began."""
 
-Ears = Callable[[Audio], str]
-"""A recogniser: [N] at 16 kHz → words."""
 Row = Mapping[str, Any]
 
 # ---------------------------------------------------------------- answers
-
-
-@dataclass(frozen=True)
-class Answered:
-    """One question. `calls_right` is None where nothing had to be called; `spoken` where nobody listened."""
-
-    topic: str
-    question: str
-    wanted: str
-    heard: str
-    written: str
-    text_right: bool
-    spoken: str | None
-    speech_right: bool | None
-    calls_right: bool | None
 
 
 def answered(talking: Talking, row: Row, track: Track, tools: Sequence[Tool], ears: Ears | None = None) -> Answered:
@@ -57,17 +40,7 @@ def answered(talking: Talking, row: Row, track: Track, tools: Sequence[Tool], ea
     written, calls = talking.text_of(track.ids("text", since), tools)
     heard, _ = talking.text_of(track.ids("heard", since - talking.chunk_units + 1), ())
     spoken = None if ears is None else ears(_at_16_khz(talking, track, since))
-    return Answered(
-        topic=question.topic,
-        question=question.text,
-        wanted=question.answer,
-        heard=heard,
-        written=written,
-        text_right=check(question, written),
-        spoken=spoken,
-        speech_right=None if spoken is None else check(question, spoken),
-        calls_right=None if question.tool_call is None else same_calls(calls, (question.tool_call,)),
-    )
+    return judged(question, heard, written, calls, spoken)
 
 
 def asked_at(row: Row, unit_hz: float) -> int:
@@ -81,39 +54,8 @@ def _unit(at_s: float, unit_hz: float) -> int:
     return floor(round(at_s * unit_hz, 6))
 
 
-def same_calls(made: Sequence[ToolCall], wanted: Sequence[ToolCall]) -> bool:
-    """Whether the same is called, with the same arguments, in the same order."""
-    return [(call.name, call.parsed()) for call in made] == [(call.name, call.parsed()) for call in wanted]
-
-
 def _at_16_khz(talking: Talking, track: Track, since: int) -> Audio:
     return resample(track.sound(talking, since), talking.codec.said_hz, HEARD_HZ)
-
-
-@dataclass(frozen=True)
-class Score:
-    """Answers in percent, None where there was nothing to count; `by_topic` are (right in text, of how many)."""
-
-    n: int
-    text: float | None
-    speech: float | None
-    calls: float | None
-    by_topic: Mapping[str, tuple[int, int]]
-
-
-def score(answers: Sequence[Answered]) -> Score:
-    of, right = Counter(a.topic for a in answers), Counter(a.topic for a in answers if a.text_right)
-    return Score(
-        n=len(answers),
-        text=_percent([a.text_right for a in answers]),
-        speech=_percent([a.speech_right for a in answers if a.speech_right is not None]),
-        calls=_percent([a.calls_right for a in answers if a.calls_right is not None]),
-        by_topic={topic: (right[topic], of[topic]) for topic in sorted(of)},
-    )
-
-
-def _percent(flags: Sequence[bool | None]) -> float | None:
-    return 100 * sum(map(bool, flags)) / len(flags) if flags else None
 
 
 # ---------------------------------------------------------------- turns
@@ -139,7 +81,7 @@ def turns(rows: Sequence[Row], tracks: Sequence[Track], unit_hz: float) -> Turns
         taken += [takes_turn(lane, place, token_ms) for place in _ends(events, unit_hz) if place < len(lane)]
         yielded += [yields(lane, place, token_ms) for place in _onsets(events, "barge_in", unit_hz)]
         kept += [on for place in _onsets(events, "back_channel", unit_hz) if (on := _goes_on(track, place)) is not None]
-    return Turns(accuracy(taken), accuracy(yielded), _percent(kept), len(kept))
+    return Turns(accuracy(taken), accuracy(yielded), percent(kept), len(kept))
 
 
 def _ends(events: Sequence[Event], unit_hz: float) -> list[int]:

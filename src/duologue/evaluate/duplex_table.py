@@ -10,7 +10,8 @@ from rich.table import Table
 
 from duologue.duplex import Talking
 from duologue.evaluate.acc_at_k import KS, Accuracy
-from duologue.evaluate.duplex import Score, Turns
+from duologue.evaluate.answers import Score
+from duologue.evaluate.duplex import Turns
 
 PAPER = {
     "takes": (20.6, 53.6, 66.3, 71.7, 193),

@@ -14,8 +14,9 @@ from duologue.verbs import system
 
 if TYPE_CHECKING:
     from duologue.duplex import LayoutSession, Talking
+    from duologue.evaluate.answers import Answered, Score
     from duologue.evaluate.conversing import Track
-    from duologue.evaluate.duplex import Answered, Row, Score, Turns
+    from duologue.evaluate.duplex import Row, Turns
 
 HELP = "Measure a duplex model on held-out users: answers, turn-taking, back-channels; one table, one picture."
 EXAMPLE = """\
@@ -38,7 +39,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from duologue.evaluate.duplex import answered, score, turns
+    from duologue.evaluate.answers import score
+    from duologue.evaluate.duplex import answered, turns
     from duologue.evaluate.duplex_table import show
     from duologue.evaluate.ears import answers_recogniser
 
