@@ -208,7 +208,6 @@ def test_talk_and_eval_say_what_they_cannot_do(model: Path, tmp_path: Path, caps
     assert not (tmp_path / "out.wav").exists()
     folder = ("--folder", tmp_path / "eval")
     assert "there is no system 'hal'" in in_one_line(capsys, "eval", "--system", "hal", *folder)
-    assert "eval measures duplex models" in in_one_line(capsys, "eval", "--system", "clean_s2s", *folder)
     assert "holds no OmniFlatten model" in in_one_line(capsys, "eval", "--model", tmp_path, *folder)
     assert not (tmp_path / "eval").exists()
 

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from rich.table import Table
+
 from duologue.desk import Question, check
 from duologue.dialogue import ToolCall
 from duologue.session import Audio
@@ -73,3 +75,18 @@ def score(answers: Sequence[Answered]) -> Score:
 
 def percent(flags: Sequence[bool | None]) -> float | None:
     return 100 * sum(map(bool, flags)) / len(flags) if flags else None
+
+
+def answers_table(score: Score) -> Table:
+    table = Table(title=f"answers to {score.n} questions, %", box=None, title_justify="left", header_style="dim")
+    for column in ("", "right"):
+        table.add_column(column, justify="right" if column else "left")
+    for name, share in (("in text", score.text), ("in speech, as heard", score.speech), ("tool calls", score.calls)):
+        table.add_row(name, shown(share))
+    for topic, (right, of) in score.by_topic.items():
+        table.add_row(f"[dim]  {topic}[/]", f"[dim]{right} of {of}[/]")
+    return table
+
+
+def shown(share: float | None) -> str:
+    return "–" if share is None else f"{share:.1f}"

@@ -1,16 +1,14 @@
-"""The figures of a duplex model as tables, beside those that OmniFlatten reports (versions 1 and 2 of the paper)."""
+"""The turns of a duplex model as a table, beside those that OmniFlatten reports (versions 1 and 2 of the paper)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from duologue.duplex import Talking
 from duologue.evaluate.acc_at_k import KS, Accuracy
-from duologue.evaluate.answers import Score
+from duologue.evaluate.answers import shown
 from duologue.evaluate.duplex import Turns
 
 PAPER = {
@@ -18,24 +16,6 @@ PAPER = {
     "yields": (10.9, 30.9, 41.8, 51.8, 287),
 }
 """Acc@1, 5, 10, 25 in percent and the mean in ms (version 2, English, its chunks of 10 tokens)."""
-
-
-def show(score: Score, turns: Turns, talking: Talking) -> None:
-    """Print both tables."""
-    console = Console(highlight=False)
-    console.print(answers_table(score))
-    console.print(turns_table(turns, round(1000 * talking.chunk_units / talking.codec.unit_hz)))
-
-
-def answers_table(score: Score) -> Table:
-    table = Table(title=f"answers to {score.n} questions, %", box=None, title_justify="left", header_style="dim")
-    for column in ("", "right"):
-        table.add_column(column, justify="right" if column else "left")
-    for name, share in (("in text", score.text), ("in speech, as heard", score.speech), ("tool calls", score.calls)):
-        table.add_row(name, _share(share))
-    for topic, (right, of) in score.by_topic.items():
-        table.add_row(f"[dim]  {topic}[/]", f"[dim]{right} of {of}[/]")
-    return table
 
 
 def turns_table(turns: Turns, chunk_ms: int) -> Table:
@@ -49,20 +29,16 @@ def turns_table(turns: Turns, chunk_ms: int) -> Table:
         *shares, mean_ms = PAPER[name]
         theirs = ("  OmniFlatten", "", *(f"{share:.1f}" for share in shares), str(mean_ms))
         table.add_row(*(f"[dim]{cell}[/]" for cell in theirs))
-    table.add_row("goes on", str(turns.back_channels), _share(turns.goes_on))
+    table.add_row("goes on", str(turns.back_channels), shown(turns.goes_on))
     table.caption = "goes on: % of the user's back-channels that did not stop it"
     return table
 
 
 def _row(found: Accuracy, chunk_ms: int) -> Iterator[str]:
     yield str(found.n)
-    yield from (_share(found.within[k]) for k in KS)
+    yield from (shown(found.within[k]) for k in KS)
     mean_ms = found.mean_response_ms
     yield "–" if mean_ms is None else f"{mean_ms:.0f}"
     yield "–" if mean_ms is None else f"{mean_ms + chunk_ms:.0f}"
     yield str(found.early)
     yield "/".join("–" if (share := found.exact[k]) is None else f"{share:.0f}" for k in KS)
-
-
-def _share(share: float | None) -> str:
-    return "–" if share is None else f"{share:.1f}"

@@ -1,10 +1,10 @@
-"""`duologue eval`: how well a duplex model answers and takes turns, beside what the paper reports."""
+"""`duologue eval`: how well a system answers, and a duplex model takes its turns, beside what the paper reports."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 from duologue.verbs import system
 
 if TYPE_CHECKING:
-    from duologue.duplex import LayoutSession, Talking
-    from duologue.evaluate.answers import Answered, Score
-    from duologue.evaluate.conversing import Track
-    from duologue.evaluate.duplex import Row, Turns
+    from rich.table import Table
 
-HELP = "Measure a duplex model on held-out users: answers, turn-taking, back-channels; one table, one picture."
+    from duologue.duplex import LayoutSession
+    from duologue.evaluate.answers import Answered, Ears
+    from duologue.evaluate.duplex import Row
+    from duologue.session import Audio
+
+HELP = "Measure a system on held-out users: answers, delays; of a duplex model its turns too, and a picture."
 EXAMPLE = """\
   duologue eval --system omni_flatten
+  duologue eval --system clean_s2s --questions 340
   duologue eval --system omni_flatten --model runs/omni/model --noises ../shared/data --questions 340 --json"""
 SEED = 77
 AFTER_S = 2.0
@@ -32,58 +35,99 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(system="omni_flatten")
     parser.add_argument("--folder", type=Path, default=Path("runs/eval"), help="where test recordings and results go")
     parser.add_argument("--questions", type=int, default=320, help="single questions to ask, in test voices")
-    parser.add_argument("--dialogues", type=int, default=100, help="whole dialogues, for turn-taking")
+    parser.add_argument("--dialogues", type=int, default=100, help="whole dialogues, for turn-taking (duplex)")
     parser.add_argument("--noises", default=None, help="folder with a manifest of noises; default: synthetic noise")
     parser.add_argument("--no-speech", action="store_true", help="do not listen to the answers, read them alone")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the tables")
 
 
 def run(options: argparse.Namespace) -> int:
-    from duologue.evaluate.answers import score
-    from duologue.evaluate.duplex import answered, turns
-    from duologue.evaluate.duplex_table import show
-    from duologue.evaluate.ears import answers_recogniser
-
-    if not system.is_duplex(options):
-        raise ValueError(f"{options.system} takes turns by a detector; eval measures duplex models, as omni_flatten")
-    session = system.duplex(options, datetime.now)()
-    talking = session.talking
-    ears = None if options.no_speech else answers_recogniser()
-    asked, tracks = _heard(options, "questions", options.questions, (1, 1), talking)
-    answers = [answered(talking, row, track, session.tools, ears) for row, track in zip(asked, tracks, strict=True)]
-    talked, tracks = _heard(options, "dialogues", options.dialogues, (1, 3), talking)
-    taken = turns(talked, tracks, talking.codec.unit_hz)
-    _write(options.folder / "results.json", score(answers), taken, answers)
-    _draw(session, talked, options.folder)
+    tables = _duplex(options) if system.is_duplex(options) else _turn_taker(options)
     if options.json:
         print((options.folder / "results.json").read_text())
     else:
-        show(score(answers), taken, talking)
-        print(options.folder / "timeline.png")
+        _print(tables)
     return 0
 
 
-def _heard(
-    options: argparse.Namespace, name: str, count: int, exchanges: tuple[int, int], talking: Talking
-) -> tuple[list[dict[str, Any]], list[Track]]:
-    """Test recordings, made where they are not there yet, and what the model makes of their users."""
+def _print(tables: Sequence[Table]) -> None:
     from rich.console import Console
-    from rich.progress import track
 
-    from duologue.evaluate.conversing import recorded, tracks
+    console = Console(highlight=False)
+    for table in tables:
+        console.print(table)
+
+
+def _ears(options: argparse.Namespace) -> Ears | None:
+    from duologue.evaluate.ears import answers_recogniser
+
+    return None if options.no_speech else answers_recogniser()
+
+
+def _recorded(
+    options: argparse.Namespace, name: str, count: int, exchanges: tuple[int, int]
+) -> tuple[list[dict[str, Any]], list[Audio]]:
+    """Test recordings, made where they are not there yet."""
+    from duologue.evaluate.conversing import recorded
     from duologue.synthesis import Plan
 
     plan = Plan(count, split="test", timing="prompt", exchanges=exchanges, noises=options.noises, seed=SEED)
-    rows, users = recorded(options.folder / name, plan, AFTER_S)
-    told = Console(stderr=True)
-    return rows, list(track(tracks(talking, users), f"hearing {name}", total=len(users), console=told))
+    return recorded(options.folder / name, plan, AFTER_S)
 
 
-def _write(path: Path, scored: Score, taken: Turns, answers: list[Answered]) -> None:
+def _told(hearing: Iterable[Any], name: str, total: int) -> list[Any]:
+    from rich.console import Console
+    from rich.progress import track
+
+    return list(track(hearing, f"hearing {name}", total=total, console=Console(stderr=True)))
+
+
+def _write(folder: Path, answers: Sequence[Answered], **figures: Any) -> None:
+    from duologue.evaluate.answers import score
     from duologue.whole import whole_file
 
-    found = {"answers": asdict(scored), "turns": asdict(taken), "each": [asdict(answer) for answer in answers]}
-    whole_file(path, lambda file: file.write(json.dumps(found, indent=1, ensure_ascii=False).encode()))
+    found = {"answers": asdict(score(answers)), **figures, "each": [asdict(answer) for answer in answers]}
+    lines = json.dumps(found, indent=1, ensure_ascii=False).encode()
+    whole_file(folder / "results.json", lambda file: file.write(lines))
+
+
+# ---------------------------------------------------------------- a system that takes turns
+
+
+def _turn_taker(options: argparse.Namespace) -> list[Table]:
+    from duologue.evaluate.answers import answers_table, score
+    from duologue.evaluate.replies import answered, conversed, delays, delays_table
+
+    make = system.turn_taker(options, datetime.now)
+    asked, users = _recorded(options, "questions", options.questions, (1, 1))
+    heard = (list(conversed(make(), row, user)) for row, user in zip(asked, users, strict=True))
+    found, ears = _told(heard, "questions", len(users)), _ears(options)
+    answers = [answered(row, replies, ears) for row, replies in zip(asked, found, strict=True)]
+    took = delays([replies[-1] for replies in found], [answer.spoken for answer in answers])
+    _write(options.folder, answers, delays=asdict(took))
+    return [answers_table(score(answers)), delays_table(took)]
+
+
+# ---------------------------------------------------------------- a duplex model
+
+
+def _duplex(options: argparse.Namespace) -> list[Table]:
+    from duologue.evaluate.answers import answers_table, score
+    from duologue.evaluate.conversing import tracks
+    from duologue.evaluate.duplex import answered, turns
+    from duologue.evaluate.duplex_table import turns_table
+
+    session = system.duplex(options, datetime.now)()
+    talking = session.talking
+    asked, users = _recorded(options, "questions", options.questions, (1, 1))
+    heard, ears = _told(tracks(talking, users), "questions", len(users)), _ears(options)
+    answers = [answered(talking, row, track, session.tools, ears) for row, track in zip(asked, heard, strict=True)]
+    talked, users = _recorded(options, "dialogues", options.dialogues, (1, 3))
+    taken = turns(talked, _told(tracks(talking, users), "dialogues", len(users)), talking.codec.unit_hz)
+    _write(options.folder, answers, turns=asdict(taken))
+    _draw(session, talked, options.folder)
+    chunk_ms = round(1000 * talking.chunk_units / talking.codec.unit_hz)
+    return [answers_table(score(answers)), turns_table(taken, chunk_ms)]
 
 
 def _draw(session: LayoutSession, rows: Sequence[Row], folder: Path) -> None:
