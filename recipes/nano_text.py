@@ -71,8 +71,7 @@ def make(
     model = Causal(backbone(nano(len(tokenizer), width, layers), seed=seed))
     stage = replace(STAGE, epochs=epochs, seed=seed)
     run = Run(folder, microbatch_tokens=8_192, bf16=True, validate_every_steps=500, save_every_steps=500)
-    read = [statement(tokenizer, text) for text in statements("en")] * READINGS
-    train(model, stage, run, examples(tokenizer, learnt) + read, examples(tokenizer, held_out))
+    train(model, stage, run, examples(tokenizer, learnt) + readings(tokenizer), examples(tokenizer, held_out))
     model.lm.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     return model.lm.eval(), tokenizer
@@ -134,10 +133,10 @@ def example(tokenizer: Any, question: Question) -> Example:
     return {"tokens": np.array(tokens), "said": np.ones(len(tokens), bool)}
 
 
-def statement(tokenizer: Any, text: str) -> Example:
-    """A sentence that nobody asked for."""
-    tokens = ids_of(tokenizer, 1, text)
-    return {"tokens": np.array(tokens), "said": np.ones(len(tokens), bool)}
+def readings(tokenizer: Any, times: int = READINGS) -> list[Example]:
+    """Sentences that nobody asked for, all that the desk knows, so many times."""
+    ids = [np.array(ids_of(tokenizer, 1, text)) for text in statements("en")]
+    return [{"tokens": tokens, "said": np.ones(len(tokens), bool)} for tokens in ids] * times
 
 
 def ids_of(tokenizer: Any, turn: int, text: str) -> list[int]:

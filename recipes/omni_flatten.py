@@ -39,6 +39,8 @@ from nano_units_speech import prepare
 from omni_flatten_data import corpora
 
 BY_CHUNK = ("full_duplex", "two_streams")
+READINGS = 10
+"""In an epoch of each stage, of what the desk knows."""
 HELD_OUT = 64
 """Examples of each stage that are kept for validation."""
 
@@ -47,7 +49,7 @@ HELD_OUT = 64
 class Taught:
     """What a stage of the nano size learns from, and for how long. Rows hold several examples.
 
-    written   questions that it goes on to answer in writing, so that it forgets no arithmetic while it learns to hear
+    written   questions that it goes on to answer in writing: what is not asked for while it learns to hear is forgotten
     """
 
     name: str
@@ -63,8 +65,8 @@ DIALOGUES = ("dialogues_0", "dialogues_1", "dialogues_2")
 QUESTIONS = ("questions_0", "questions_1", "questions_2")
 NANO = (
     Taught("alignment", (*DIALOGUES, *QUESTIONS, "answers", "people"), 60_000, 4, 3e-3, 4_096, 512),
-    Taught("half_duplex", (*DIALOGUES, *QUESTIONS, "people"), 40_000, 4, 2.5e-3, 6_144, 1024),
-    Taught("full_duplex", (*DIALOGUES, "people"), 20_000, 4, 2e-3, 8_192, 1536),
+    Taught("half_duplex", (*DIALOGUES, *QUESTIONS, "people"), 60_000, 4, 2.5e-3, 6_144, 1024),
+    Taught("full_duplex", (*DIALOGUES, "people"), 30_000, 4, 2e-3, 8_192, 1536),
 )
 
 
@@ -161,10 +163,9 @@ def in_rows(example: Example, row_tokens: int, chunk: int | None) -> list[Exampl
 
 
 def written(model: OmniFlatten, count: int) -> list[Example]:
-    """Questions and their answers, as the text model learnt them."""
-    for_text = np.int64(STREAMS.index("text"))
-    examples = [nano_text.example(model.words, question) for question in nano_text.drawn(3, count)]
-    return [{**one, "stream": np.full(len(one["tokens"]), for_text)} for one in examples]
+    """Questions and their answers, and what has to be known for others, as the text model learnt them."""
+    learnt = nano_text.examples(model.words, nano_text.drawn(3, count)) + nano_text.readings(model.words, READINGS)
+    return [{**one, "stream": np.full(len(one["tokens"]), STREAMS.index("text"))} for one in learnt]
 
 
 if __name__ == "__main__":
