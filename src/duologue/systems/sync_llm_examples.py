@@ -1,0 +1,173 @@
+"""What SyncLLM's stages learn from: encoded conversations, woven by its layouts (section 4 of the paper)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import groupby, repeat
+from typing import Any
+
+import numpy as np
+
+from duologue.data.encode import Encoded, Stretch
+from duologue.data.tensors import Example
+from duologue.layout import Layout, weave
+from duologue.model.words import CALL
+from duologue.systems.sync_llm import (
+    PARTS_OF_TURN_BASED,
+    STREAMS,
+    SyncLLM,
+    encode,
+    full_duplex,
+    streams,
+    turn_based,
+)
+
+SPEECH_SHARE = (0.3, 0.9)
+"""Mean share of the sentences that are speech, at the beginning of stage 1 and at its end."""
+SPREAD_OF_SHARE = 0.2
+Turn = tuple[int, list[Stretch]]
+"""Who speaks (0 or 1), and the sentences."""
+
+
+def example(layout: Layout, woven: Mapping[str, Any]) -> Example:
+    """What the loop learns from: tokens, the loss mask, and the number in STREAMS of each token's stream, all [S]."""
+    grid = weave(layout, woven)
+    return {"tokens": grid.tokens[:, 0], "said": grid.said[:, 0], "stream": grid.stream[:, 0].clip(0)}
+
+
+# ---------------------------------------------------------------- stage 1: sentences, in text or in speech
+
+
+def turn_based_examples(
+    model: SyncLLM, rows: Sequence[Encoded], progress: tuple[float, float] = (0.0, 1.0), seed: int = 0
+) -> Iterator[Example]:
+    """Conversations turn by turn, each sentence in text or in units. How many of a conversation's sentences are speech
+    is drawn anew for each: from the share that belongs to a moment of the stage between the two of `progress`.
+
+    A sentence is a stretch of speech. Back-channels are no turns; a conversation ends before an answer that was cut.
+    """
+    draw = np.random.default_rng(seed)
+    for row in rows:
+        share = speech_share(draw.uniform(*progress), draw)
+        if turns := turns_of(row):
+            yield _sentences(model, turns, share, draw)
+
+
+def speech_share(progress: float, draw: np.random.Generator) -> float:
+    """Drawn from a normal distribution that is cut to [0, 1], whose mean rises along the stage."""
+    first, last = SPEECH_SHARE
+    mean = first + (last - first) * progress
+    while not 0 <= (share := float(draw.normal(mean, SPREAD_OF_SHARE))) <= 1:
+        pass
+    return share
+
+
+def turns_of(row: Encoded) -> list[Turn]:
+    """The turns of a conversation in order, of which the sound is whole."""
+    in_turns = sorted((s for s in row.stretches if s.turn is not None), key=lambda s: (s.turn, s.start))
+    turns: list[Turn] = []
+    for speaker, stretches in groupby(
+        in_turns, key=lambda s: STREAMS.index("own" if s.speaker == "assistant" else "user")
+    ):
+        said = list(stretches)
+        if any(stretch.cut or not stretch.units for stretch in said):
+            break
+        turns.append((speaker, said))
+    return turns
+
+
+def _sentences(model: SyncLLM, turns: Sequence[Turn], share: float, draw: np.random.Generator) -> Example:
+    alphabet, woven = model.alphabet, dict[str, list[int]](own=[], user=[])
+    speakers = [speaker for speaker, _ in turns]
+    for (speaker, said), following in zip(turns, [*speakers[1:], None], strict=True):
+        part = woven[STREAMS[speaker]]
+        for stretch in said:
+            part += (
+                _spoken(model, stretch) if draw.random() < share else model.text_ids(stretch.text.partition(CALL)[0])
+            )
+        if following is not None:
+            part.append((alphabet.s0, alphabet.s1)[following])
+    return example(turn_based(alphabet, speakers), woven)
+
+
+def _spoken(model: SyncLLM, sentence: Stretch) -> list[int]:
+    return [model.alphabet.units[code] for code in sentence_units(sentence.units)]
+
+
+def sentence_units(raw: Sequence[int]) -> list[int]:
+    """The units of a spoken sentence, repeats removed in it alone: neighbours keep the units at their edges."""
+    return [unit for unit, _ in groupby(raw)]
+
+
+# ---------------------------------------------------------------- stage 2: full duplex without overlap
+
+
+def no_overlap_examples(
+    model: SyncLLM, rows: Sequence[Encoded], silence: int, gaps_units: Iterable[int] = repeat(0)
+) -> Iterator[Example]:
+    """The same turns by chunk, laid end to end, with a gap before each but the first: who does not speak is silent.
+    `silence` is the code of silence."""
+    gaps = iter(gaps_units)
+    for row in rows:
+        if turns := turns_of(row):
+            yield _chunks(model, *end_to_end(turns, silence, gaps))
+
+
+def end_to_end(turns: Sequence[Turn], silence: int, gaps: Iterator[int]) -> tuple[list[int], list[int]]:
+    """Codes of the two channels, [T] each."""
+    raw: tuple[list[int], list[int]] = ([], [])
+    for number, (speaker, said) in enumerate(turns):
+        gap = [silence] * (next(gaps) if number else 0)
+        units = [*gap, *(unit for stretch in said for unit in stretch.units)]
+        raw[speaker].extend(units)
+        raw[1 - speaker].extend([silence] * len(units))
+    return raw
+
+
+# ---------------------------------------------------------------- stage 3: two channels as they were recorded
+
+
+def two_channel_examples(
+    model: SyncLLM, rows: Sequence[Encoded], silence: int, window_chunks: int | None = None
+) -> Iterator[Example]:
+    """Conversations by chunk, everything in its place; the user's channel as it was heard, noise included. In windows
+    of so many chunks where they are given: long recordings have to be cut."""
+    for row in rows:
+        own, user = channels(row, silence)
+        size = len(own) if window_chunks is None else window_chunks * model.config.slots
+        for start in range(0, len(own), size):
+            yield _chunks(model, own[start : start + size], user[start : start + size])
+
+
+def channels(row: Encoded, silence: int) -> tuple[list[int], list[int]]:
+    """Codes of the assistant's and of the user's channel, [T] each; the one that is shorter ends with silence."""
+    said = [stretch for stretch in row.stretches if stretch.speaker == "assistant"]
+    length = max([len(row.user), *(stretch.start + len(stretch.units) for stretch in said)])
+    own = [silence] * length
+    for stretch in said:
+        own[stretch.start : stretch.start + len(stretch.units)] = stretch.units
+    return own, [*row.user, *[silence] * (length - len(row.user))]
+
+
+def _chunks(model: SyncLLM, own: Sequence[int], user: Sequence[int]) -> Example:
+    chunks = encode(own, user, model.config)
+    return example(full_duplex(model.alphabet), streams(chunks, model.alphabet))
+
+
+# ---------------------------------------------------------------- by stage
+
+Examples = Callable[[SyncLLM, Sequence[Encoded], int], Iterator[Example]]
+
+
+def _part_of_turn_based(part: int, model: SyncLLM, rows: Sequence[Encoded], silence: int) -> Iterator[Example]:
+    progress = part / PARTS_OF_TURN_BASED, (part + 1) / PARTS_OF_TURN_BASED
+    return turn_based_examples(model, rows, progress, seed=part)
+
+
+EXAMPLES: Mapping[str, Examples] = {
+    **{f"turn_based_{part + 1}": partial(_part_of_turn_based, part) for part in range(PARTS_OF_TURN_BASED)},
+    "no_overlap": no_overlap_examples,
+    "two_channels": two_channel_examples,
+}
+"""Of each stage: of a model, conversations, and the code of silence."""
