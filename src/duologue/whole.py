@@ -37,3 +37,17 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def whole_folder(folder: str | Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill an empty folder, then move its files into this one. Raises OSError (disk full), and what was in
+    the folder is still there."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".", suffix=".tmp") as unfinished:
+        try:
+            write(Path(unfinished))
+        except Exception as error:
+            raise OSError(f"{folder} could not be written ({error}); make room on the disk") from error
+        for file in sorted(Path(unfinished).iterdir()):
+            file.replace(folder / file.name)

@@ -78,7 +78,7 @@ def released() -> Config:
 def nano() -> Config:
     """For a language model of width 256 and the nano codec's 1000 units at 25 Hz."""
     speech = SpeechSizes(width=256, heads=4, ffn=768, longest_tokens=256, places=True)
-    return Config(speech, adapter_width=512, chat=SMALL_WORLD)
+    return Config(speech, adapter_width=512, longest=512, chat=SMALL_WORLD)
 
 
 # ---------------------------------------------------------------- the model

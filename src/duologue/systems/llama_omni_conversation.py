@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
 from math import inf
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,6 +46,15 @@ class Step:
     last: bool
 
 
+class Place(NamedTuple):
+    """In a conversation, to go back to: tokens that the model was fed, and the answer that was the last."""
+
+    fed: int
+    began: int
+    said: tuple[int, ...]
+    turn: Literal["nobody", "asked", "answered"]
+
+
 class Conversation:
     """What was said so far, as the language model remembers it. `said` are the tokens of the last answer."""
 
@@ -62,6 +71,15 @@ class Conversation:
         other = copy(self)
         other.state, other.said = self.state.fork(), list(self.said)
         return other
+
+    @property
+    def place(self) -> Place:
+        return Place(int(self.state.fed[0]), self._began, tuple(self.said), self._turn)
+
+    def back_to(self, place: Place) -> None:
+        """As if nothing had been said since. Raises ValueError for what memory has let go of."""
+        self.state.rollback([place.fed])
+        self._began, self.said, self._turn = place.began, list(place.said), place.turn
 
     # ------------------------------------------------------------ the user's turn
 
@@ -99,6 +117,10 @@ class Conversation:
             raise ValueError(f"the answer has {len(self.said)} tokens: it cannot be cut after {tokens}")
         self.said, self._turn = self.said[:tokens], "answered"
         self.state.rollback([min(int(self.state.fed[0]), self._began + tokens)])
+
+    def told(self, answer: str) -> None:
+        """The last turn was answered so, elsewhere."""
+        self.said, self._turn = self.model.ids_of(answer), "answered"
 
     # ------------------------------------------------------------ the answer
 

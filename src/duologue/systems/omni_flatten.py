@@ -22,7 +22,6 @@ from datetime import datetime
 from functools import lru_cache
 from math import ceil
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -42,6 +41,7 @@ from duologue.streaming import Memory
 from duologue.train.stage import Stage
 from duologue.units import nano_codec
 from duologue.units.codec import Codec
+from duologue.whole import whole_folder
 
 # ---------------------------------------------------------------- sizes
 
@@ -290,15 +290,7 @@ class OmniFlatten:
     def save(self, folder: str | Path) -> None:
         """As a folder of transformers, with `ids.json` and `omni_flatten.json` beside the weights. Raises OSError
         (disk full), and what was in the folder is still there."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder, prefix=".", suffix=".tmp") as unfinished:
-            try:
-                self._write(Path(unfinished))
-            except Exception as error:
-                raise OSError(f"{folder} could not be written ({error}); make room on the disk") from error
-            for file in sorted(Path(unfinished).iterdir()):
-                file.replace(folder / file.name)
+        whole_folder(folder, self._write)
 
     def _write(self, folder: Path) -> None:
         self.lm.save_pretrained(folder)

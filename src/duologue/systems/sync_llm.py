@@ -23,7 +23,6 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import pairwise, zip_longest
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple, Self
 
 import torch
@@ -34,6 +33,7 @@ from duologue.model.backbone import backbone, tokenizer_of
 from duologue.model.tokens import Drawn, Group, IdMap, Vectors, add_tokens
 from duologue.streaming import Memory
 from duologue.train.stage import Stage
+from duologue.whole import whole_folder
 
 # ---------------------------------------------------------------- sizes
 
@@ -373,15 +373,7 @@ class SyncLLM:
     def save(self, folder: str | Path) -> None:
         """As a folder of transformers, with `ids.json` and `sync_llm.json` beside the weights. Raises OSError (disk
         full), and what was in the folder is still there."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder, prefix=".", suffix=".tmp") as unfinished:
-            try:
-                self._write(Path(unfinished))
-            except Exception as error:
-                raise OSError(f"{folder} could not be written ({error}); make room on the disk") from error
-            for file in sorted(Path(unfinished).iterdir()):
-                file.replace(folder / file.name)
+        whole_folder(folder, self._write)
 
     def _write(self, folder: Path) -> None:
         self.lm.save_pretrained(folder)

@@ -1,0 +1,61 @@
+"""LLaMA-Omni of the nano size in a folder: that of its language model, ears, adapter and speech decoder beside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import nn
+
+from duologue.model.backbone import backbone, tokenizer_of
+from duologue.model.ctc import SpeechSizes
+from duologue.model.prompt import Chat
+from duologue.model.weights import fill, stored
+from duologue.systems.llama_omni import Config, LlamaOmni
+from duologue.units import nano_ears
+from duologue.units.nano_ears import NanoEars
+from duologue.whole import whole_folder
+
+EARS, PARTS, CONFIG = "ears.safetensors", "llama_omni.safetensors", "llama_omni.json"
+
+
+def save(model: LlamaOmni, folder: str | Path) -> None:
+    """Raises OSError (disk full), and what was in the folder is still there; TypeError for other ears than the nano
+    ones."""
+    if not isinstance(model.ears, NanoEars):
+        raise TypeError(f"ears of type {type(model.ears).__name__} are not kept here: only NanoEars are")
+    whole_folder(folder, partial(_write, model, model.ears))
+
+
+def _write(model: LlamaOmni, ears: NanoEars, folder: Path) -> None:
+    model.lm.save_pretrained(folder)
+    model.words.save_pretrained(folder)
+    nano_ears.save(ears, folder / EARS)
+    save_file(_parts(model).state_dict(), folder / PARTS)
+    (folder / CONFIG).write_text(json.dumps(asdict(model.config), indent=1))
+
+
+def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> LlamaOmni:
+    """What `save` wrote, in evaluation mode. Raises ValueError for a folder with something else."""
+    folder = Path(folder)
+    if not (folder / CONFIG).is_file():
+        raise ValueError(f"{folder} holds no LLaMA-Omni of ours: there is no {CONFIG} in it")
+    try:
+        sizes = json.loads((folder / CONFIG).read_text())
+        config = Config(**sizes | {"speech": SpeechSizes(**sizes["speech"]), "chat": Chat(**sizes["chat"])})
+        ears = nano_ears.load(folder / EARS)
+        model = LlamaOmni(ears, backbone(str(folder), dtype), tokenizer_of(folder), config)
+        fill(_parts(model), stored(folder / PARTS), folder)
+        return model.eval()
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        raise ValueError(f"{folder} holds a LLaMA-Omni that cannot be read: {error}") from error
+
+
+def _parts(model: LlamaOmni) -> nn.ModuleDict:
+    """What is neither the language model's nor the ears'."""
+    return nn.ModuleDict({"adapter": model.adapter, "speech": model.speech})

@@ -1,0 +1,216 @@
+"""LLaMA-Omni as somebody to talk with: turns, what was heard, folders; and both stages of its training by heart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from duologue.dialogue import Message
+from duologue.model.backbone import backbone, nano
+from duologue.model.ctc import Collapse, SpeechSizes
+from duologue.model.words import words_tokenizer
+from duologue.session import Failed, Part, Speech, Turn, Wrote
+from duologue.sound.vad import EnergyVad
+from duologue.systems import llama_omni
+from duologue.systems.llama_omni import LlamaOmni
+from duologue.systems.llama_omni_folder import load, save
+from duologue.systems.llama_omni_stages import (
+    PAD,
+    Answering,
+    Exchange,
+    Speaking,
+    answering_example,
+    speaking_examples,
+)
+from duologue.systems.llama_omni_turns import CODEC, Manner, Talker, talker
+from duologue.talk import converse
+from duologue.train import OwnLoss, Run, Stage, train
+from duologue.turns import TurnSession
+from duologue.units import nano_codec
+from duologue.units.nano_ears import EarsConfig, NanoEars
+from small_units import codec
+from test_llama_omni import small, sound
+
+WORDS = words_tokenizer(("what", "is", "two", "four", "seven", "plus", "you", "said", "set", "timer", ".", "="))
+
+
+def tiny(labels: int = 8) -> LlamaOmni:
+    """Of the nano kind, small enough for a test."""
+    torch.manual_seed(0)
+    ears = NanoEars(EarsConfig(("two", "four"), 64, 1, n_mels=20, front_width=16, front_blocks=1, front_taps=3)).eval()
+    lm = backbone(nano(len(WORDS), width=64, layers=2, positions=256), seed=1)
+    speech = SpeechSizes(2, 64, 2, 96, units=60, labels_per_token=labels, places=True, longest_tokens=60)
+    config = replace(llama_omni.nano(), speech=speech, adapter_width=48, stacked=2, longest=256)
+    return LlamaOmni(ears, lm, WORDS, config).eval()
+
+
+def talking(**manner: float) -> Talker:
+    model = small()
+    model.config = replace(model.config, longest=200)
+    return Talker(model, codec(), manner=Manner(**{"omega": 5, "most": 12} | manner))  # type: ignore[arg-type]
+
+
+def said(parts: list[Part]) -> tuple[str, bytes]:
+    text = "".join(part.text for part in parts if isinstance(part, Wrote))
+    spoken = "".join(part.text for part in parts if isinstance(part, Speech))
+    assert spoken == text
+    return text, b"".join(part.audio.tobytes() for part in parts if isinstance(part, Speech))
+
+
+def answer(talker: Talker, number: int, history: tuple[Message, ...] = (), seed: int = 0) -> tuple[str, bytes]:
+    return said(list(talker.reply(Turn(number, history, sound(seed=seed)))))
+
+
+# ---------------------------------------------------------------- turns
+
+
+def test_an_answer_is_text_and_sound_in_segments() -> None:
+    text, audio = answer(talking(), 0)
+    assert text
+    assert len(audio) > 4 * 640
+    for omega in (1, float("inf")):
+        same, sounds = answer(talking(omega=omega), 0)
+        assert same == text
+        np.testing.assert_allclose(np.frombuffer(sounds, np.float32), np.frombuffer(audio, np.float32), atol=1e-5)
+
+
+def test_a_turn_that_was_none_changes_nothing() -> None:
+    one, two = talking(), talking()
+    parts = two.reply(Turn(0, (), sound(seed=3)))
+    next(parts)
+    parts.close()
+    assert answer(two, 1, (), seed=1) == answer(one, 0, (), seed=1)
+
+
+def test_what_was_not_heard_was_not_said() -> None:
+    """Cut after two words, as if the answer had been these two words."""
+    one, two = talking(), talking()
+    text, _ = answer(one, 0)
+    heard = " ".join(text.split()[:2])
+    history = (Message("user", ""), Message("assistant", heard, interrupted=True))
+    kept = len(one._model.ids_of(heard))
+    goes_on = answer(one, 1, history, seed=2)
+    list(two.reply(Turn(0, (), sound())))
+    two._conversation.keep(kept)
+    two._conversation.hear(sound(seed=2))
+    assert goes_on == said(list(two._answer()))
+    assert goes_on != answer(talking(), 0, (), seed=2)
+
+
+def test_of_an_answer_that_nobody_heard_nothing_is_kept() -> None:
+    one = talking()
+    answer(one, 0)
+    answer(one, 1, (Message("user", ""),), seed=2)
+    fed = int(one._conversation.state.fed[0])
+    other = talking()
+    answer(other, 0)
+    answer(other, 1, (Message("user", ""), Message("assistant", "two", interrupted=True)), seed=2)
+    assert int(other._conversation.state.fed[0]) > 0
+    assert fed != int(other._conversation.state.fed[0]) or one._conversation.said != other._conversation.said
+
+
+def test_a_conversation_from_elsewhere_is_read() -> None:
+    history = (Message("user", "what is two"), Message("assistant", "four"), Message("user", "and"))
+    one = talking()
+    first = answer(one, 5, history, seed=1)
+    assert first == answer(talking(), 5, history, seed=1)
+    assert first != answer(talking(), 0, (), seed=1)
+    assert len(one._before) == 3
+
+
+def test_a_long_call_is_bounded_and_never_fails() -> None:
+    one, history = talking(), list[Message]()
+    for number in range(12):
+        parts = list(one.reply(Turn(number, tuple(history), sound(seed=number))))
+        assert not [part for part in parts if isinstance(part, Failed)]
+        history += [Message("user", ""), Message("assistant", said(parts)[0])]
+    assert int(one._conversation.state.dropped[0]) > 0
+
+
+def test_no_sound_is_told_and_the_call_goes_on() -> None:
+    one = talking()
+    (failed,) = one.reply(Turn(0, (), np.zeros(0, np.float32)))
+    assert isinstance(failed, Failed)
+    assert answer(one, 1) == answer(talking(), 0)
+
+
+def test_it_talks_in_a_session() -> None:
+    heard = np.concatenate((np.zeros(8000), sound(1.0), np.zeros(32_000))).astype(np.float32)
+    conversation = converse(TurnSession(talking(), EnergyVad()), heard)
+    kinds = [event.kind for event in conversation.events]
+    assert kinds.count("turn") == kinds.count("done") == 1
+    assert conversation.sound[:, 1].any()
+
+
+# ---------------------------------------------------------------- on the disk
+
+
+def test_a_folder_holds_all_of_it(tmp_path: Path) -> None:
+    model = tiny()
+    save(model, tmp_path)
+    nano_codec.save(codec(), tmp_path / CODEC)
+    again = load(tmp_path)
+    assert again.config == model.config
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, atol=2e-2, rtol=2e-2)
+    assert isinstance(next(iter(talker(tmp_path).reply(Turn(0, (), sound())))), Wrote | Speech)
+    (tmp_path / "llama_omni.safetensors").write_bytes(b"none")
+    with pytest.raises(ValueError, match="cannot be read"):
+        load(tmp_path)
+    with pytest.raises(ValueError, match="no LLaMA-Omni of ours"):
+        load(tmp_path / "elsewhere")
+    with pytest.raises(TypeError, match="only NanoEars"):
+        save(small(), tmp_path)
+
+
+# ---------------------------------------------------------------- learning
+
+
+def lessons(model: LlamaOmni) -> list[list[Exchange]]:
+    draw = np.random.default_rng(0)
+
+    def heard(frames: int) -> np.ndarray:
+        return draw.normal(0, 1, (frames, model.ears.width)).astype(np.float16)
+
+    return [
+        [Exchange(heard(9), "two plus two is four", (3, 3, 7, 9, 1))],
+        [Exchange(heard(7), "seven", (5, 6)), Exchange("what is two", "two is two")],
+        [Exchange("you said seven", "seven", ()), Exchange(heard(4), "four", (8, 2, 8))],
+    ]
+
+
+def test_an_example_is_what_is_heard_when_talking() -> None:
+    """The states of training are those of a live conversation."""
+    model = tiny()
+    (exchange,) = lessons(model)[0]
+    example = answering_example(model, [exchange])
+    batch = {name: torch.from_numpy(array)[None] for name, array in example.items()}
+    chat, features = model.config.chat, torch.from_numpy(np.asarray(exchange.asked)).float()
+    ids = model.ids_of(chat.opening() + chat.question(chat.request) + exchange.answer + chat.end)
+    embedded = model.embedded(ids, [model.adapter(features)])
+    whole = model.lm.get_decoder()(inputs_embeds=embedded[None], use_cache=False).last_hidden_state
+    torch.testing.assert_close(Answering(model).eval().states(batch), whole)
+    assert example["said"].sum() == 6
+    assert [int(token) for token in example["tokens"][example["said"]]] == ids[-6:]
+
+
+def test_two_stages_are_learnt_by_heart(tmp_path: Path) -> None:
+    model = tiny()
+    conversations = lessons(model)
+    rows = [answering_example(model, conversation) for conversation in conversations]
+    stage = Stage("answering", 1e-2, 64, steps=60, trains=("adapter.*", "lm.*"), row_tokens=64)
+    train(Answering(model), stage, Run(tmp_path / "answering", quiet=True), rows)
+    spoken = list(speaking_examples(model.eval(), conversations))
+    assert [example["units"].tolist() for example in spoken] == [[3, 3, 7, 9, 1], [5, 6], [8, 2, 8]]
+    before = {name: value.clone() for name, value in model.lm.state_dict().items()}
+    stage = Stage("speaking", 1e-2, 64, steps=150, trains=("speech.*",))
+    train(Speaking(model), stage, Run(tmp_path / "speaking", quiet=True), spoken, objective=OwnLoss(), pad=PAD)
+    assert all(torch.equal(value, before[name]) for name, value in model.lm.state_dict().items())
+    model.eval()
+    for example in spoken:
+        labels = model.speech(torch.from_numpy(example["states"]).float()[None])[0].argmax(-1).tolist()
+        assert Collapse(model.speech.blank).push(labels) == example["units"].tolist()
