@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import yaml  # type: ignore[import-untyped]
+import yaml
 from huggingface_hub import snapshot_download
 from torch import Tensor
 from transformers import Qwen2Config
