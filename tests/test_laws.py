@@ -12,28 +12,30 @@ from datetime import datetime
 import numpy as np
 import pytest
 
+import small_llama
+import small_omni
+import small_sync
 from duologue import talk
 from duologue.session import Audio, Event
 from duologue.sound.frames import Framer
-from duologue.systems import DUPLEX, SYSTEMS
+from duologue.systems import DUPLEX, SYSTEMS, TRAINED
 from duologue.talk import Converser, converse
 from duologue.turns import TurnSession
-from small_omni import kept
 from spoken import spoken
 
 QUESTIONS = ("what is twelve plus seven", "what day comes after tuesday", "how do you spell cat")
 
 
 Make = Callable[[], Converser]
-UNTRAINED = {"omni_flatten": kept}
-"""Makes a folder of small weights, for each of DUPLEX."""
+UNTRAINED = {"omni_flatten": small_omni.kept, "sync_llm": small_sync.kept, "llama_omni": small_llama.kept}
+"""Makes a folder of small weights, for each of TRAINED and DUPLEX."""
 
 
 def now() -> datetime:
     return datetime(2026, 1, 5, 9)
 
 
-@pytest.fixture(scope="module", params=sorted((*SYSTEMS, *DUPLEX)))
+@pytest.fixture(scope="module", params=sorted((*SYSTEMS, *TRAINED, *DUPLEX)))
 def make(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Make:
     """A factory of sessions of each system."""
     name = str(request.param)
@@ -41,6 +43,8 @@ def make(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         return lambda: TurnSession(SYSTEMS[name](now=now))
     folder = tmp_path_factory.mktemp(name) / "model"
     UNTRAINED[name](folder)
+    if name in TRAINED:
+        return lambda: TurnSession(TRAINED[name](folder, now))
     return lambda: DUPLEX[name](folder, now)
 
 
@@ -86,7 +90,7 @@ def test_a_caller_in_a_crowd_hears_what_it_hears_alone(make: Make) -> None:
     for (audio, events), (audio_alone, events_alone) in zip(together, alone, strict=True):
         assert events == events_alone
         np.testing.assert_array_equal(audio, audio_alone)
-    replies = ["".join(e.data["text"] for e in events if e.kind == "said") for _, events in together]
+    replies = [b"".join(frame.tobytes() for frame in audio) for audio, _ in together]
     assert len(set(replies)) == len(QUESTIONS)
 
 

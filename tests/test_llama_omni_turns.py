@@ -10,12 +10,9 @@ import pytest
 import torch
 
 from duologue.dialogue import Message
-from duologue.model.backbone import backbone, nano
-from duologue.model.ctc import Collapse, SpeechSizes
-from duologue.model.words import words_tokenizer
+from duologue.model.ctc import Collapse
 from duologue.session import Failed, Part, Speech, Turn, Wrote
 from duologue.sound.vad import EnergyVad
-from duologue.systems import llama_omni
 from duologue.systems.llama_omni import LlamaOmni
 from duologue.systems.llama_omni_folder import load, save
 from duologue.systems.llama_omni_stages import (
@@ -31,21 +28,9 @@ from duologue.talk import converse
 from duologue.train import OwnLoss, Run, Stage, train
 from duologue.turns import TurnSession
 from duologue.units import nano_codec
-from duologue.units.nano_ears import EarsConfig, NanoEars
+from small_llama import tiny
 from small_units import codec
 from test_llama_omni import small, sound
-
-WORDS = words_tokenizer(("what", "is", "two", "four", "seven", "plus", "you", "said", "set", "timer", ".", "="))
-
-
-def tiny(labels: int = 8) -> LlamaOmni:
-    """Of the nano kind, small enough for a test."""
-    torch.manual_seed(0)
-    ears = NanoEars(EarsConfig(("two", "four"), 64, 1, n_mels=20, front_width=16, front_blocks=1, front_taps=3)).eval()
-    lm = backbone(nano(len(WORDS), width=64, layers=2, positions=256), seed=1)
-    speech = SpeechSizes(2, 64, 2, 96, units=60, labels_per_token=labels, places=True, longest_tokens=60)
-    config = replace(llama_omni.nano(), speech=speech, adapter_width=48, stacked=2, longest=256)
-    return LlamaOmni(ears, lm, WORDS, config).eval()
 
 
 def talking(**manner: float) -> Talker:

@@ -1,8 +1,8 @@
 """The systems, by name. Registering one here is all it takes to talk with it, serve it and test it.
 
 A factory makes the system for one caller; its arguments have defaults; what is heavy is shared between callers.
-`SYSTEMS` answer when it is their turn, and `TurnSession` makes sessions of them; those of `DUPLEX` hear while they
-speak, and make sessions themselves.
+`SYSTEMS` answer when it is their turn, and `TurnSession` makes sessions of them; so do those of `TRAINED`, by a model
+in a folder. Those of `DUPLEX`, by a model too, hear while they speak, and make sessions themselves.
 """
 
 from __future__ import annotations
@@ -18,14 +18,31 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from duologue.duplex import LayoutSession
+    from duologue.systems.sync_llm_talk import SyncSession
+
+    Duplex = LayoutSession | SyncSession
+
+# Who talks with the cascade does not wait for torch to be loaded: these are imported when they are asked for.
+
+
+def _llama_omni(model: str | Path | None = None, now: Callable[[], datetime] = datetime.now) -> TurnTaker:
+    from duologue.systems import llama_omni_turns
+
+    return llama_omni_turns.talker(model, now)
 
 
 def _omni_flatten(model: str | Path | None = None, now: Callable[[], datetime] = datetime.now) -> LayoutSession:
-    """`omni_flatten.session`. Who talks with the cascade does not wait for torch to be loaded."""
     from duologue.systems import omni_flatten
 
     return omni_flatten.session(model, now)
 
 
+def _sync_llm(model: str | Path | None = None, now: Callable[[], datetime] = datetime.now) -> SyncSession:
+    from duologue.systems import sync_llm_talk
+
+    return sync_llm_talk.session(model)
+
+
 SYSTEMS: dict[str, Callable[..., TurnTaker]] = {"clean_s2s": cascade}
-DUPLEX: dict[str, Callable[..., LayoutSession]] = {"omni_flatten": _omni_flatten}
+TRAINED: dict[str, Callable[..., TurnTaker]] = {"llama_omni": _llama_omni}
+DUPLEX: dict[str, Callable[..., Duplex]] = {"omni_flatten": _omni_flatten, "sync_llm": _sync_llm}

@@ -132,10 +132,15 @@ CODEC = "nano_units.safetensors"
 """The codec in a model's folder."""
 
 
-def talker(model: str | Path, now: Callable[[], datetime] = datetime.now, manner: Manner = Manner()) -> Talker:
-    """With a trained model (a folder with its codec), the desk's tools at hand. Raises ValueError, FileNotFoundError
-    where there is none."""
-    trained, voice = loaded(Path(model))
+SHIPPED = Path(__file__).parents[1] / "weights" / "llama_omni_nano"
+
+
+def talker(
+    model: str | Path | None = None, now: Callable[[], datetime] = datetime.now, manner: Manner = Manner()
+) -> Talker:
+    """With a trained model (a folder with its codec; None: the nano one that comes along), the desk's tools at hand.
+    Raises ValueError, FileNotFoundError where there is none."""
+    trained, voice = loaded(Path(model or SHIPPED))
     return Talker(trained, voice, Desk(now), manner)
 
 

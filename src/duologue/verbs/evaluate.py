@@ -112,12 +112,15 @@ def _turn_taker(options: argparse.Namespace) -> list[Table]:
 
 
 def _duplex(options: argparse.Namespace) -> list[Table]:
+    from duologue.duplex import LayoutSession
     from duologue.evaluate.answers import answers_table, score
     from duologue.evaluate.conversing import tracks
     from duologue.evaluate.duplex import answered, turns
     from duologue.evaluate.duplex_table import turns_table
 
     session = system.duplex(options, datetime.now)()
+    if not isinstance(session, LayoutSession):
+        raise ValueError(f"{options.system} writes no text that could be checked: its turns are not measured yet")
     talking = session.talking
     asked, users = _recorded(options, "questions", options.questions, (1, 1))
     heard, ears = _told(tracks(talking, users), "questions", len(users)), _ears(options)

@@ -9,13 +9,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from duologue.duplex import LayoutSession
     from duologue.session import TurnTaker
+    from duologue.systems import Duplex
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--system", default="clean_s2s", help="clean_s2s (cascade) or omni_flatten (full duplex)")
-    parser.add_argument("--model", default=None, help="folder of a trained omni_flatten; default: the shipped one")
+    parser.add_argument(
+        "--system", default="clean_s2s", help="clean_s2s (cascade), llama_omni, omni_flatten or sync_llm (full duplex)"
+    )
+    parser.add_argument("--model", default=None, help="folder of a trained model; default: the shipped one")
     parser.add_argument("--asr", default="pocketsphinx", help="cascade: pocketsphinx, whisper:PATH or openai:MODEL")
     parser.add_argument("--llm", default="desk", help="cascade: desk, transformers:PATH or openai:MODEL")
     parser.add_argument(
@@ -25,23 +27,28 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def is_duplex(options: argparse.Namespace) -> bool:
     """Whether the system takes its turns itself. Raises ValueError for a name that is none."""
-    from duologue.systems import DUPLEX, SYSTEMS
+    from duologue.systems import DUPLEX, SYSTEMS, TRAINED
 
-    if options.system not in {**SYSTEMS, **DUPLEX}:
-        raise ValueError(f"there is no system {options.system!r}, only {', '.join((*SYSTEMS, *DUPLEX))}")
+    known = (*SYSTEMS, *TRAINED, *DUPLEX)
+    if options.system not in known:
+        raise ValueError(f"there is no system {options.system!r}, only {', '.join(known)}")
     return options.system in DUPLEX
 
 
 def turn_taker(options: argparse.Namespace, now: Callable[[], datetime]) -> Callable[[], TurnTaker]:
     """A factory of the system that the options name. One is made at once, so that a wrong name is told early."""
-    from duologue.systems import SYSTEMS
+    from duologue.systems import SYSTEMS, TRAINED
 
-    factory = partial(SYSTEMS[options.system], options.asr, options.llm, options.tts, now)
+    factory: Callable[[], TurnTaker]
+    if options.system in TRAINED:
+        factory = partial(TRAINED[options.system], options.model, now)
+    else:
+        factory = partial(SYSTEMS[options.system], options.asr, options.llm, options.tts, now)
     factory()
     return factory
 
 
-def duplex(options: argparse.Namespace, now: Callable[[], datetime]) -> Callable[[], LayoutSession]:
+def duplex(options: argparse.Namespace, now: Callable[[], datetime]) -> Callable[[], Duplex]:
     """A factory of the sessions of a system that hears while it speaks; one is made at once."""
     from duologue.systems import DUPLEX
 
