@@ -1,0 +1,130 @@
+"""Did the model call the right functions? Rows of SpeechFCEval, by the rules of BFCL and of ACEBench.
+
+A row asks for one call or for several at once, in any order, and is right or wrong as a whole. The rules (`bfcl.py`,
+`acebench.py`) judge as the scorers that Fun-Audio-Chat (arXiv 2512.20156) published its figures with, oddities
+included, so that figures can stand beside the published ones; where those scorers stop, only the row is lost.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from duologue.dialogue import Tool, ToolCall
+from duologue.evaluate import acebench, bfcl
+from duologue.evaluate.distribution import Interval, bootstrap
+
+Rules = Literal["bfcl", "ace"]
+_CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`fault` is the first thing that is wrong, "" where nothing is:
+
+    unreadable      a call without name or arguments, or whose arguments are no object
+    count, name     too many or too few calls; another function
+    missing         an argument that has to be there
+    unexpected      an argument that the function does not have, or that was not asked for
+    type, value     of an argument
+    schema          the expected call cannot be judged: its function has no schema, or schema or truth are of a form
+                    that the rules do not know
+    """
+
+    fault: str = ""
+
+    @property
+    def right(self) -> bool:
+        return not self.fault
+
+
+def judge(calls: Sequence[ToolCall], tools: Sequence[Tool], truth: Any, rules: Rules) -> Verdict:
+    """Are these the calls that `truth` asks for?
+
+    truth   for BFCL [{function: {argument: [accepted values, "" where it may be left out]}}, ...];
+            for ACEBench {function: {argument: value}, ...}, or a list of such of which any will do
+
+    """
+    try:
+        given = [(call.name, call.parsed()) for call in calls]
+    except ValueError:
+        return Verdict("unreadable")
+    try:
+        return Verdict(_FAULT[rules](given, tools, truth))
+    except (AttributeError, TypeError):
+        return Verdict("schema")
+
+
+_FAULT = {"bfcl": bfcl.fault, "ace": acebench.fault}
+
+
+# ---------------------------------------------------------------- rows of SpeechFCEval
+
+
+def judge_row(row: Mapping[str, Any], rules: Rules) -> Verdict:
+    """A row as SpeechFCEval writes it: `function` (schemas), `ground_truth`, both perhaps as JSON text, and `predict`,
+    the model's text."""
+    tools, truth = (_parsed(row[name]) for name in ("function", "ground_truth"))
+    try:
+        calls = read_calls(row.get("predict", ""))
+    except ValueError:
+        return Verdict("unreadable")
+    return judge(calls, [_tool(entry) for entry in tools], truth, rules)
+
+
+def read_calls(text: str) -> list[ToolCall]:
+    r"""The calls in a model's text, `<tool_call>{"name": …, "arguments": {…}}</tool_call>` each. What is no JSON is
+    passed over; `\n` inside of it is a space; arguments that are a list of one object are that object.
+
+    Raises ValueError for an object that is no call.
+    """
+    calls = list[ToolCall]()
+    for block in _CALL.findall(text):
+        try:
+            entry = json.loads(block.replace("\\n", " "))
+        except json.JSONDecodeError:
+            continue
+        calls.append(_call(entry, len(calls)))
+    return calls
+
+
+def _call(entry: dict[str, Any], number: int) -> ToolCall:
+    name, arguments = entry.get("name"), entry.get("arguments")
+    if isinstance(arguments, list) and len(arguments) == 1:
+        arguments = arguments[0]
+    if not isinstance(name, str) or not isinstance(arguments, dict):
+        raise ValueError(f"no call of a function: {entry!r} has no name, or no object of arguments")
+    return ToolCall(f"call_{number}", name, json.dumps(arguments))
+
+
+def _tool(entry: Mapping[str, Any]) -> Tool:
+    function = entry.get("function", entry)
+    return Tool(function["name"], function.get("description", ""), function.get("parameters", {}))
+
+
+def _parsed(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+# ---------------------------------------------------------------- over many
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Rows that are right, of all; the share with its interval over rows; how often each fault was found."""
+
+    right: int
+    rows: int
+    share: Interval
+    faults: Mapping[str, int]
+
+
+def accuracy(verdicts: Sequence[Verdict], seed: int = 0) -> Accuracy:
+    right = [verdict.right for verdict in verdicts]
+    share = bootstrap(right, lambda drawn: sum(drawn) / len(drawn) if drawn else None, seed)
+    faults = Counter(verdict.fault for verdict in verdicts if verdict.fault)
+    return Accuracy(sum(right), len(right), share, dict(faults.most_common()))

@@ -1,0 +1,293 @@
+"""Function calling: calls are read as written, and judged by the rules, whatever a row looks like."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from duologue.desk.errands import TOOLS
+from duologue.dialogue import Tool, ToolCall
+from duologue.evaluate.function_calling import Rules, Verdict, accuracy, judge, judge_row, read_calls
+
+
+def tool(name: str, required: tuple[str, ...] = (), **types: Any) -> Tool:
+    """Types by argument: a name, or (list type, type of its items)."""
+    properties = {
+        key: {"type": kind} if isinstance(kind, str) else {"type": kind[0], "items": {"type": kind[1]}}
+        for key, kind in types.items()
+    }
+    return Tool(name, "", {"type": "dict", "properties": properties, "required": list(required)})
+
+
+TIMER = tool("set_timer", ("minutes",), minutes="integer", label="string", loud="boolean")
+MUSIC = tool("play", ("artist",), artist="string", tags=("array", "string"), volume="float", pair=("tuple", "integer"))
+FOOD = tool(
+    "order",
+    ("dish",),
+    dish="string",
+    options="dict",
+    items=("array", "dict"),
+    extra="object",
+    unit="any",
+    n="number",
+)
+DESK = [TIMER, MUSIC, FOOD]
+
+
+def call(name: str, **arguments: Any) -> ToolCall:
+    return ToolCall("call_0", name, json.dumps(arguments))
+
+
+def fault(calls: list[ToolCall], truth: Any, rules: Rules = "bfcl", tools: list[Tool] | None = None) -> str:
+    return judge(calls, DESK if tools is None else tools, truth, rules).fault
+
+
+# ---------------------------------------------------------------- reading
+
+
+def test_calls_are_read_from_a_model_s_text() -> None:
+    text = (
+        'Sure. <tool_call>\n{"name": "f", "arguments": {"x": "soft\\negg"}}\n</tool_call> and '
+        "<tool_call>{broken}</tool_call>"
+        '<tool_call> {"name": "g", "arguments": [{"y": 5.0}]} </tool_call><|im_end|>'
+    )
+    calls = read_calls(text)
+    assert [(each.name, each.parsed()) for each in calls] == [("f", {"x": "soft egg"}), ("g", {"y": 5.0})]
+    assert len({each.call_id for each in calls}) == 2
+    assert read_calls('{"name": "f", "arguments": {}}') == []
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        '{"name": "f", "arguments": "x=1"}',
+        '{"name": "f"}',
+        '{"arguments": {}}',
+        '{"name": 5, "arguments": {}}',
+    ],
+)
+def test_what_is_no_call_fails_its_row(entry: str) -> None:
+    text = f"<tool_call>{entry}</tool_call>"
+    with pytest.raises(ValueError, match="no call of a function"):
+        read_calls(text)
+    row = {"function": [], "ground_truth": [{"f": {}}], "predict": text}
+    assert judge_row(row, "bfcl") == judge_row(row, "ace") == Verdict("unreadable")
+    assert judge([ToolCall("1", "f", "[1]")], [TIMER], [{"f": {}}], "bfcl") == Verdict("unreadable")
+
+
+# ---------------------------------------------------------------- BFCL
+
+ACCEPTED = st.fixed_dictionaries(
+    {"minutes": st.lists(st.integers(0, 9), min_size=1, max_size=3)},
+    optional={
+        "label": st.lists(st.sampled_from(["egg", "soft egg", ""]), min_size=1, max_size=3),
+        "loud": st.lists(st.booleans(), min_size=1, max_size=1),
+    },
+)
+
+
+@given(st.lists(ACCEPTED, min_size=1, max_size=4), st.data())
+def test_any_accepted_values_in_any_order_are_right(truth: list[dict[str, Any]], data: st.DataObject) -> None:
+    chosen = [{key: data.draw(st.sampled_from(values)) for key, values in each.items()} for each in truth]
+    exact = [{"set_timer": {key: [value] for key, value in each.items()}} for each in chosen]
+    calls = data.draw(st.permutations([call("set_timer", **each) for each in chosen]))
+    assert fault(calls, exact) == ""
+    assert fault(calls[:1], [{"set_timer": {key: [v] for key, v in calls[0].parsed().items()}}]) == ""
+    assert fault(calls[1:], exact) == "count"
+    assert fault([*calls[1:], call("set_timer", minutes=-1)], exact) != ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "accepted", "expected"),
+    [
+        ({"minutes": 5}, {"minutes": [4, 5], "label": ["egg", ""]}, ""),
+        ({"minutes": 5}, {"minutes": [5], "label": ["egg"]}, "missing"),
+        ({"label": "egg"}, {"minutes": [5], "label": ["egg"]}, "missing"),
+        ({"minutes": 5, "colour": "red"}, {"minutes": [5], "colour": ["red"]}, "unexpected"),
+        ({"minutes": 5, "label": "egg"}, {"minutes": [5]}, "unexpected"),
+        ({"minutes": 5.0}, {"minutes": [5]}, "type"),
+        ({"minutes": True}, {"minutes": [1]}, "type"),
+        ({"minutes": 6}, {"minutes": [5]}, "value"),
+        ({"minutes": "n"}, {"minutes": ["n"]}, ""),
+        ({"minutes": 5, "loud": "true"}, {"minutes": [5], "loud": [True]}, "type"),
+        ({"minutes": 5, "label": "Soft-EGG."}, {"minutes": [5], "label": ["soft egg"]}, ""),
+        ({"minutes": 5, "label": "'a'"}, {"minutes": [5], "label": ['"A"']}, ""),
+        ({"minutes": 5, "label": "soft"}, {"minutes": [5], "label": ["soft egg"]}, "value"),
+    ],
+)
+def test_plain_arguments(arguments: dict[str, Any], accepted: dict[str, Any], expected: str) -> None:
+    assert fault([call("set_timer", **arguments)], [{"set_timer": accepted}]) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "accepted", "expected"),
+    [
+        ("play", "volume", 3, [3.0], ""),
+        ("play", "volume", 3, [3.5], "value"),
+        ("play", "tags", ["slow", "old school"], [["Slow", "Old-School"]], ""),
+        ("play", "tags", ["old", "slow"], [["slow", "old"]], "value"),
+        ("play", "tags", ["slow", 1], [["slow", "1"]], "type"),
+        ("play", "tags", [], ["", ["slow"]], ""),
+        ("play", "pair", [1, 2], [[2, 1], [1, 2]], ""),
+        ("order", "options", {"size": "L"}, [{"size": ["l", "xl"], "hot": [True, ""]}], ""),
+        ("order", "options", {"size": "L"}, [{"size": ["l"], "hot": [True]}], "value"),
+        ("order", "options", {"size": "L", "n": 1}, [{"size": ["l"]}], "value"),
+        ("order", "options", {"size": "S"}, [{"size": ["l"]}, {"size": ["s"]}], ""),
+        ("order", "items", [{"n": 1}, {"n": 2}], [[{"n": [1]}, {"n": [2]}]], ""),
+        ("order", "items", [{"n": 2}, {"n": 1}], [[{"n": [1]}, {"n": [2]}]], "value"),
+        ("order", "items", [{"n": 1}], [[{"n": [1]}, {"n": [2]}]], "value"),
+        ("order", "items", [1], ["", [{"n": [1]}]], "value"),
+        ("order", "extra", {"whatever": [1]}, [{"else": [2]}], ""),
+        ("order", "unit", "KG", ["kg"], ""),
+        ("order", "n", 2.5, [2.5], ""),
+        ("order", "n", 2.5, [2], "type"),
+    ],
+)
+def test_lists_objects_and_loose_types(name: str, key: str, value: Any, accepted: Any, expected: str) -> None:
+    needed = {"play": "artist", "order": "dish"}[name]
+    calls = [call(name, **{needed: "x", key: value})]
+    assert fault(calls, [{name: {needed: ["x"], key: accepted}}]) == expected
+
+
+def test_of_several_calls_each_answers_one_expectation() -> None:
+    truth = [{"set_timer": {"minutes": [5]}}, {"set_timer": {"minutes": [8]}}, {"play": {"artist": ["A"]}}]
+    five, eight, music = call("set_timer", minutes=5), call("set_timer", minutes=8), call("play", artist="a")
+    assert fault([music, eight, five], truth) == ""
+    assert fault([music, five, five], truth) == "name"
+    assert fault([five, five], truth[:2]) == "value"
+    assert fault([five, eight], [truth[0], truth[0]]) == "value"
+    assert fault([], truth[:1]) == "count"
+    assert fault([music], truth[:1]) == "name"
+
+
+# ---------------------------------------------------------------- ACEBench
+
+REMIND = tool("remind", ("title",), title="string", time="object", who=("array", "string"), again="boolean", hour="int",
+    how="enum", parts="objectArray")  # fmt: skip
+OTHER = tool("remind_all", (), title="string")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected_arguments", "expected"),
+    [
+        ({"title": "please: meeting!"}, {"title": "Meeting"}, ""),
+        ({"title": "meet"}, {"title": "meeting"}, "value"),
+        ({"title": "a"}, {"title": "a", "who": ["x"]}, ""),
+        ({"title": "a", "who": ["x"]}, {"title": "a"}, "unexpected"),
+        ({"who": ["x"]}, {"title": "a", "who": ["x"]}, "missing"),
+        ({}, {"title": "a"}, "missing"),
+        ({"title": "a", "who": ["X", "y"]}, {"title": "a", "who": ["x", "Y"]}, ""),
+        ({"title": "a", "who": ["y", "x"]}, {"title": "a", "who": ["x", "y"]}, "value"),
+        (
+            {"title": "a", "time": {"d": {"h": "10:00 sharp"}}},
+            {"title": "a", "time": {"d": {"h": "10:00"}}},
+            "",
+        ),
+        ({"title": "a", "time": {"d": {}}}, {"title": "a", "time": {"d": {"h": "10:00"}}}, "value"),
+        ({"title": "a", "time": {"d": "x", "e": 1}}, {"title": "a", "time": {"d": "x"}}, "value"),
+        ({"title": "a", "hour": 7}, {"title": "a", "hour": 8}, ""),
+        ({"title": "a", "how": "loud"}, {"title": "a", "how": "soft"}, ""),
+        ({"title": "a", "again": "true"}, {"title": "a", "again": True}, ""),
+        ({"title": "a", "hour": "eight"}, {"title": "a", "hour": 8}, "type"),
+        ({"title": "a", "parts": [{"n": 1}]}, {"title": "a", "parts": [{"n": 1}]}, ""),
+        ({"title": "a", "parts": [{"n": 2}]}, {"title": "a", "parts": [{"n": 1}]}, "value"),
+    ],
+)
+def test_arguments_by_the_rules_of_acebench(
+    arguments: dict[str, Any], expected_arguments: dict[str, Any], expected: str
+) -> None:
+    assert fault([call("remind", **arguments)], {"remind": expected_arguments}, "ace", [REMIND]) == expected
+
+
+def test_several_answers_and_several_calls_by_the_rules_of_acebench() -> None:
+    a, b, other = call("remind", title="a"), call("remind", title="b"), call("remind_all", title="a")
+    tools = [REMIND, OTHER]
+    assert fault([a], [{"remind": {"title": "b"}}, {"remind": {"title": "a"}}], "ace", tools) == ""
+    assert fault([a], [{"remind": {"title": "b"}}, {"remind_all": {"title": "a"}}], "ace", tools) == "value"
+    assert fault([b, a], {"remind_1": {"title": "a"}, "remind_2": {"title": "b"}}, "ace", tools) == ""
+    assert fault([a, a], {"remind_1": {"title": "a"}, "remind_2": {"title": "b"}}, "ace", tools) == "value"
+    assert fault([a], {"remind_1": {"title": "a"}, "remind_2": {"title": "b"}}, "ace", tools) == "count"
+    assert fault([a, other], {"remind_1": {"title": "a"}, "remind_2": {"title": "b"}}, "ace", tools) == "name"
+    assert fault([other], {"remind_all": {"title": "a"}}, "ace", [OTHER]) == ""
+    assert fault([a], [], "ace", tools) == "schema"
+
+
+# ---------------------------------------------------------------- every row gets a verdict
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 9)
+    | st.floats(0, 2)
+    | st.sampled_from(["", "true", "x", "string", "f"]),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(["f", "x", "type", "items", "properties", "required"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+SCHEMAS = st.fixed_dictionaries(
+    {
+        "properties": st.dictionaries(
+            st.sampled_from("xy"),
+            st.fixed_dictionaries({"type": st.sampled_from(["string", "array", "object", "objectArray", "dict", "?"])})
+            | JSON,
+        ),
+        "required": st.lists(st.sampled_from("xy"), max_size=1),
+    }
+)
+
+
+@given(
+    SCHEMAS | JSON,
+    st.lists(st.fixed_dictionaries({"f": JSON}), max_size=2) | JSON,
+    JSON,
+    st.sampled_from(["bfcl", "ace"]),
+)
+def test_odd_rows_fail_alone(schema: Any, truth: Any, arguments: Any, rules: Rules) -> None:
+    predict = f"<tool_call>{json.dumps({'name': 'f', 'arguments': arguments})}</tool_call>"
+    functions = [{"type": "function", "function": {"name": "f", "parameters": schema}}]
+    row = {"function": json.dumps(functions), "ground_truth": json.dumps(truth), "predict": predict}
+    assert judge_row(row, rules).fault in {
+        "", "unreadable", "count", "name", "missing", "unexpected", "type", "value", "schema",
+    }  # fmt: skip
+
+
+def test_a_function_without_a_schema_fails_its_row() -> None:
+    assert fault([call("f", x=1)], [{"f": {"x": [1]}}]) == "schema"
+    assert fault([call("f", x=1)], {"f": {"x": 1}}, "ace") == "schema"
+    assert fault([call("f", x=1)], [{"f": {"x": [1]}}], tools=[tool("f", x="complex")]) == "schema"
+
+
+def test_rows_come_as_json_text_or_as_values() -> None:
+    functions = [{"type": "function", "function": {"name": "f", "parameters": tool("f", x="integer").parameters}}]
+    row = {"function": functions, "ground_truth": [{"f": {"x": [1]}}], "predict": ""}
+    for x, expected in ((1, ""), (2, "value")):
+        row["predict"] = f'<tool_call>{{"name": "f", "arguments": {{"x": {x}}}}}</tool_call>'
+        as_text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in row.items()}
+        bare = {**row, "function": [entry["function"] for entry in functions]}
+        assert judge_row(row, "bfcl") == judge_row(as_text, "bfcl") == judge_row(bare, "bfcl") == Verdict(expected)
+    assert judge_row({**row, "predict": "no call"}, "bfcl") == Verdict("count")
+
+
+def test_the_desk_s_own_tools_are_judged() -> None:
+    timer = [{"set_timer": {"seconds": [300]}}]
+    assert judge([call("set_timer", seconds=300)], TOOLS, timer, "bfcl").right
+    assert judge([call("set_timer", seconds=30)], TOOLS, timer, "bfcl").fault == "value"
+    assert judge([call("set_timer", seconds="300")], TOOLS, timer, "bfcl").fault == "type"
+
+
+def test_accuracy_is_the_share_of_rows_that_are_right() -> None:
+    verdicts = [Verdict()] * 6 + [Verdict("value")] * 3 + [Verdict("count")]
+    result = accuracy(verdicts)
+    assert (result.right, result.rows, result.share.value) == (6, 10, 0.6)
+    assert result.faults == {"value": 3, "count": 1}
+    assert result.share.low is not None
+    assert result.share.high is not None
+    assert result.share.low < 0.6 < result.share.high
+    assert accuracy(verdicts) == result
+    assert accuracy([]).share.value is None
