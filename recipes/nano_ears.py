@@ -69,8 +69,7 @@ def main() -> None:
     ears = untrained(front, vocabulary, options.seed)
     made = list[Example]()
     for name in (*DIALOGUES, *QUESTIONS):
-        heard = vectors(folder / "ears" / f"{name}.npy", front, [folder / name / row.name for row in rows[name]])
-        made += examples(ears, rows[name], heard)
+        made += examples(ears, rows[name], vectors(folder, name, front, rows[name]))
     learn(ears, made, folder / "ears", options.seed)
     nano_ears.save(ears, folder / "ears.safetensors")
 
@@ -99,11 +98,12 @@ def untrained(front: NanoFront, vocabulary: tuple[str, ...], seed: int) -> NanoE
 
 
 @torch.inference_mode()
-def vectors(path: Path, front: NanoFront, recordings: Sequence[Path]) -> list[NDArray[np.float16]]:
-    """Of the user's channel of each recording, [T, width]; computed once, and kept in the file."""
+def vectors(folder: Path, corpus: str, front: NanoFront, rows: Sequence[Encoded]) -> list[NDArray[np.float16]]:
+    """Of the user's channel of each recording, [T, width]; computed once, and kept."""
+    path = folder / "ears" / f"{corpus}.npy"
     counts = path.with_suffix(".counts.npy")
     if not path.exists():
-        found = [_heard(front, one) for one in track(recordings, f"vectors of {path.stem}")]
+        found = [_heard(front, folder / corpus / row.name) for row in track(rows, f"vectors of {corpus}")]
         path.parent.mkdir(parents=True, exist_ok=True)
         whole_file(counts, partial(np.save, arr=np.array([len(one) for one in found])))
         whole_file(path, partial(np.save, arr=np.concatenate(found)))
@@ -126,9 +126,7 @@ def examples(ears: NanoEars, rows: Sequence[Encoded], heard: Sequence[NDArray[np
 
 
 def _example(ears: NanoEars, number: dict[str, int], said: Sequence[Stretch], heard: NDArray[np.float16]) -> Example:
-    drawn = Random(f"{said[0].start} {said[0].text}")
-    start = max(0, said[0].start - drawn.randint(*BEFORE))
-    end = min(len(heard), said[-1].start + len(said[-1].units) + HEARD_LATER + drawn.randint(*AFTER))
+    start, end = window(said, len(heard))
     written = np.full(end - start, ears.nothing)
     for stretch in said:
         for word, last in zip(spoken_words(stretch.text), stretch.ends, strict=True):
@@ -137,6 +135,13 @@ def _example(ears: NanoEars, number: dict[str, int], said: Sequence[Stretch], he
                 place += 1
             written[place] = number[word]
     return {"vectors": heard[start:end], "tokens": written, "said": np.ones(len(written), bool)}
+
+
+def window(said: Sequence[Stretch], length: int) -> tuple[int, int]:
+    """Where an utterance is cut out of a channel of so many vectors."""
+    drawn = Random(f"{said[0].start} {said[0].text}")
+    end = said[-1].start + len(said[-1].units) + HEARD_LATER + drawn.randint(*AFTER)
+    return max(0, said[0].start - drawn.randint(*BEFORE)), min(length, end)
 
 
 @dataclass(frozen=True)

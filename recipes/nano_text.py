@@ -136,7 +136,8 @@ def example(tokenizer: Any, question: Question) -> Example:
 def readings(tokenizer: Any, times: int = READINGS) -> list[Example]:
     """Sentences that nobody asked for, all that the desk knows, so many times."""
     ids = [np.array(ids_of(tokenizer, 1, text)) for text in statements("en")]
-    return [{"tokens": tokens, "said": np.ones(len(tokens), bool)} for tokens in ids] * times
+    read: list[Example] = [{"tokens": tokens, "said": np.ones(len(tokens), bool)} for tokens in ids]
+    return read * times
 
 
 def ids_of(tokenizer: Any, turn: int, text: str) -> list[int]:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 import layouts
 from duologue.layout import Grid, Layout
-from duologue.systems import omni_flatten
-from layouts import BOOKS, EOA, GROUP, IM_END, S0, S1, T_EOT, TAGS, UNIT_EOS
+from duologue.systems import fun_audio_chat, omni_flatten
+from duologue.systems.mini_omni import AUDIO
+from layouts import GROUP, MARKS, MINI, S0, S1, TAGS, UNIT_IDS
 
 laws = settings(max_examples=60)
 
@@ -64,24 +65,32 @@ def clocked(draw: st.DrawFn) -> Woven:
 @st.composite
 def books(draw: st.DrawFn) -> Woven:
     frames, heard = draw(st.integers(0, 9)), draw(st.integers(0, 5))
-    streams = {f"audio{book}": [draw(UNIT) for _ in range(frames)] + [EOA] for book in range(BOOKS)}
-    typed = () if heard else draw(UNITS)
-    return layouts.mini_omni(heard, typed), {"user": [4097] * heard, "text": draw(ended(T_EOT)), **streams}
+    streams = {name: [draw(UNIT) for _ in range(frames)] for name in AUDIO}
+    streams[AUDIO[0]].append(MINI.marks.eoa)
+    typed, text = () if heard else draw(UNITS), draw(ended(MINI.marks.eot))
+    return layouts.mini_omni(heard, typed), {"user": [MINI.marks.pad_a] * heard, "text": text, **streams}
 
 
 @st.composite
 def groups(draw: st.DrawFn) -> Woven:
-    n, heard = draw(st.integers(0, 5)), draw(st.integers(0, 4))
-    speech = [draw(UNIT) for _ in range(GROUP * n)] + [UNIT_EOS] * GROUP
-    text = [draw(UNIT) for _ in range(2 + n + 1)] + draw(ended(IM_END))
-    return layouts.fun_audio_chat(heard=heard), {"user": [9] * heard, "text": text, "speech": speech}
+    """Turns that are answered in text alone, or in text that speaks for a while."""
+    streams: dict[str, list[int]] = {"given": [], "text": [], "speech": []}
+    for spoken in draw(st.lists(st.booleans(), max_size=3)):
+        streams["given"] += [*draw(UNITS), *MARKS.answer]
+        if spoken:
+            units = [draw(UNIT) for _ in range(draw(st.integers(0, 14)))]
+            speech = [*units, *[UNIT_IDS.eos] * (GROUP - len(units) % GROUP)]
+            streams["speech"] += speech
+            streams["text"] += [MARKS.opens, *(draw(UNIT) for _ in range(len(speech) // GROUP))]
+        streams["text"] += [*draw(UNITS), *MARKS.ends]
+    return layouts.fun_audio_chat(), streams
 
 
 @st.composite
 def group_duplex(draw: st.DrawFn) -> Woven:
     n = draw(st.integers(0, 9))
     streams = {"user": n, "text": n, "speech": GROUP * n}
-    return layouts.fun_audio_chat_duplex(), {k: [draw(UNIT) for _ in range(size)] for k, size in streams.items()}
+    return fun_audio_chat.full_duplex(GROUP), {k: [draw(UNIT) for _ in range(size)] for k, size in streams.items()}
 
 
 @st.composite

@@ -13,11 +13,39 @@ from pathlib import Path
 import pytest
 
 from conftest import need
-from golden_readers import acc_at_k, clean_s2s, features, omni_flatten, tokens, turn_taking, woven
+from golden_readers import (
+    acc_at_k,
+    clean_s2s,
+    codecs,
+    cosyvoice3,
+    features,
+    fun_audio_chat,
+    function_calling,
+    llama_omni,
+    mini_omni,
+    omni_flatten,
+    sync_llm,
+    tokens,
+    turn_taking,
+)
 
 Reader = Callable[[Path], None]
 READERS: dict[str, Reader] = {}
-for part in (acc_at_k, clean_s2s, features, omni_flatten, tokens, turn_taking, woven):
+for part in (
+    acc_at_k,
+    clean_s2s,
+    codecs,
+    cosyvoice3,
+    features,
+    fun_audio_chat,
+    function_calling,
+    llama_omni,
+    mini_omni,
+    omni_flatten,
+    sync_llm,
+    tokens,
+    turn_taking,
+):
     READERS |= part.READERS
 
 

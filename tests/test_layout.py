@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import layouts
 from drawn_layouts import UNIT, WOVEN, laws, same
 from duologue.layout import Ask, Columns, Driver, Grid, Layout, Put, Say, Tokens, unweave, weave
+from duologue.systems import fun_audio_chat
 from duologue.systems.omni_flatten import Config, full_duplex
 from layouts import GROUP, S0, S1
 
@@ -121,7 +122,7 @@ def test_a_fork_goes_on_as_if_there_were_one(name: str, data: st.DataObject) -> 
 DUPLEX = {
     "omni_flatten, three streams": (full_duplex(Config()), "speech", 10, 10),
     "omni_flatten, two streams": (full_duplex(Config(4, 0)), "speech", 4, 4),
-    "fun_audio_chat, duplex": (layouts.fun_audio_chat_duplex(), "speech", 1, GROUP),
+    "fun_audio_chat, duplex": (fun_audio_chat.full_duplex(GROUP), "speech", 1, GROUP),
 }
 
 

@@ -1,4 +1,4 @@
-"""SyncLLM's format: units of two speakers in chunks on a clock, repeats removed, and durations put back."""
+"""SyncLLM's format written down slowly: chunks on a clock, repeats removed, and durations put back."""
 
 from __future__ import annotations
 
@@ -30,18 +30,6 @@ def new_units(raw: Sequence[int], slots: int, carry: bool) -> list[list[int]]:
         parts.append(part)
         held = raw[min(start + slots, len(raw)) - 1]
     return parts
-
-
-def streams(parts: Parts) -> dict[str, list[int]]:
-    """The streams of `layouts.sync_llm`: each part with the tag that ends it; after the last part comes none."""
-    own: list[int] = []
-    user: list[int] = []
-    last = len(parts) - 1
-    for chunk, (part0, part1) in enumerate(parts):
-        end = [S0] if chunk < last else []
-        own += [*part0, *([S1] if part1 else end)]
-        user += [*part1, *end] if part1 else []
-    return {"own": own, "user": user}
 
 
 def parsed(tokens: Sequence[int], units: int = 501) -> tuple[Parts, Counter[str]]:

@@ -53,9 +53,7 @@ class Picking:
 
     def scores(self, logits: Tensor, seen: Seen) -> Tensor:
         """What is picked from, [V]."""
-        ids = torch.tensor(
-            [list(seen()) if self.penalty != 1 else []], dtype=torch.int64, device=logits.device
-        )
+        ids = torch.tensor([list(seen()) if self.penalty != 1 else []], dtype=torch.int64, device=logits.device)
         scores: Tensor = self._processors()(ids, logits.float()[None])
         return scores[0]
 

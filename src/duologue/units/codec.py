@@ -41,7 +41,7 @@ class CodecState:
                     f"rows of {list(theirs.shape)} do not fit {len(rows)} rows of {list(mine.shape)}: "
                     "bring both streams to the same place within a unit, by feeding whole units"
                 )
-            self.tensors[number] = mine.index_copy(0, torch.tensor(rows), theirs)
+            self.tensors[number] = mine.index_copy(0, torch.tensor(rows, device=mine.device), theirs)
 
 
 class UnitEncoder(Protocol):

@@ -113,10 +113,13 @@ class NanoEars(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """The front's vectors [B, T, front width] → what is written at each, [B, T, words + 1]."""
-        entered = self.enter(vectors)
-        hidden = self.body.get_decoder()(inputs_embeds=entered, use_cache=False).last_hidden_state
-        logits: Tensor = self.body.get_output_embeddings()(hidden)
+        logits: Tensor = self.body.get_output_embeddings()(self.states(vectors))
         return logits
+
+    def states(self, vectors: Tensor) -> Tensor:
+        """The front's vectors of utterances that fit into the model's positions → [B, T, D]."""
+        hidden: Tensor = self.body.get_decoder()(inputs_embeds=self.enter(vectors), use_cache=False).last_hidden_state
+        return hidden
 
 
 # ---------------------------------------------------------------- weights

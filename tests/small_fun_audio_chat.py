@@ -1,0 +1,62 @@
+"""A small Fun-Audio-Chat that was never trained, and people who talk with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import torch
+from transformers import Qwen2_5OmniAudioEncoderConfig, Qwen3Config
+
+from duologue.model.backbone import backbone
+from duologue.model.omni_ears import LiveEars, OmniEars
+from duologue.model.words import words_tokenizer
+from duologue.sound import Audio
+from duologue.streaming import Memory
+from duologue.systems.fun_audio_chat import Config, FunAudioChat, nano, released
+
+WORDS = ("one", "two", "three", "plus", "is", "what", "four", "five", "okay", "then", "say", "again", ".")
+CODES = 40
+MEMORY = Memory(slots=400)
+SIZES = {
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 16,
+    "initializer_range": 0.2,
+}
+
+
+def windows() -> OmniEars:
+    """Windows of 400 ms."""
+    torch.manual_seed(2)
+    sizes = {"d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 32}
+    return OmniEars(
+        Qwen2_5OmniAudioEncoderConfig(num_mel_bins=80, output_dim=24, n_window=20, initializer_range=0.2, **sizes)
+    ).eval()
+
+
+def small(config: Config, width: int = 32, seed: int = 5, ears: LiveEars | None = None) -> FunAudioChat:
+    words = words_tokenizer(WORDS)
+    lm = Qwen3Config(vocab_size=len(words), hidden_size=width, intermediate_size=48, tie_word_embeddings=True, **SIZES)
+    head = Qwen3Config(vocab_size=1, hidden_size=24, intermediate_size=32, max_position_embeddings=2000, **SIZES)
+    return FunAudioChat.grown(ears or windows(), backbone(lm, seed=3), words, CODES, config, head, seed)
+
+
+def compatible(config: Config) -> Config:
+    """With all that released weights need, in the chat of the small words."""
+    return replace(released(), chat=config.chat)
+
+
+@cache
+def model_of(kind: str) -> FunAudioChat:
+    return small(nano() if kind == "anew" else compatible(nano()))
+
+
+def voice(seconds: float, seed: int = 0, loudness: float = 0.1) -> Audio:
+    """Noise that gets louder and softer."""
+    draw = np.random.default_rng(seed)
+    steps = draw.uniform(0.001, 1, int(seconds * 10) + 1) ** 3
+    envelope = np.repeat(steps, 1600)[: int(seconds * 16_000)]
+    return (loudness * envelope * draw.normal(size=len(envelope))).astype(np.float32)
