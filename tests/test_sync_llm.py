@@ -27,26 +27,9 @@ from duologue.model.picking import Picking
 from duologue.model.words import words_tokenizer
 from duologue.session import Audio, Said
 from duologue.streaming import Memory
-from duologue.systems import sync_llm_talk
-from duologue.systems.sync_llm import (
-    STAGES,
-    STREAMS,
-    Alphabet,
-    Chunk,
-    Config,
-    Part,
-    Repeats,
-    SyncLLM,
-    after,
-    decode,
-    encode,
-    full_duplex,
-    paper,
-    read,
-    spread,
-    streams,
-    units_after,
-)
+from duologue.systems import sync_llm_call, sync_llm_talk
+from duologue.systems.sync_llm import STAGES, STREAMS, Alphabet, Config, Repeats, SyncLLM, full_duplex, paper
+from duologue.systems.sync_llm_call import Call, StreamingMind
 from duologue.systems.sync_llm_examples import (
     EXAMPLES,
     channels,
@@ -56,8 +39,10 @@ from duologue.systems.sync_llm_examples import (
     turns_of,
     two_channel_examples,
 )
-from duologue.systems.sync_llm_talk import LIKELIEST, Call, StreamingMind, SyncSession, Talking
+from duologue.systems.sync_llm_format import Chunk, Part, after, decode, encode, read, spread, streams, units_after
+from duologue.systems.sync_llm_talk import LIKELIEST, SyncSession, Talking
 from duologue.train import Causal, NextToken, Run, Stage, train
+from duologue.units.speaking import Voice
 from layouts import S0, S1
 from little_training import losses
 from small_omni import CODES, WORDS, conversation
@@ -619,13 +604,13 @@ def test_a_guess_that_was_right_may_stay(latency_chunks: int) -> None:
 def test_nothing_is_computed_anew(latency_chunks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long the call is, a chunk costs at most its own tokens and those behind what was guessed wrong."""
     fed: list[int] = []
-    real_step = sync_llm_talk.step
+    real_step = sync_llm_call.step
 
     def counted(lm: Any, state: Any, tokens: Tensor) -> Tensor:
         fed.append(tokens.shape[1])
         return real_step(lm, state, tokens)
 
-    monkeypatch.setattr(sync_llm_talk, "step", counted)
+    monkeypatch.setattr(sync_llm_call, "step", counted)
     config, draw = paper(), np.random.default_rng(3)
     call, most = opened(streaming(model()), latency_chunks, config, model()), 0
     for _ in range(CHUNKS):
@@ -735,14 +720,14 @@ def test_drawn_tokens_depend_on_the_seed() -> None:
 
 def test_the_work_of_a_chunk_is_spread_over_its_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     passes = 0
-    real_step = sync_llm_talk.step
+    real_step = sync_llm_call.step
 
     def counted(*given: Any) -> Tensor:
         nonlocal passes
         passes += 1
         return real_step(*given)
 
-    monkeypatch.setattr(sync_llm_talk, "step", counted)
+    monkeypatch.setattr(sync_llm_call, "step", counted)
     session, each = SyncSession(talking(1)), list[int]()
     for frame in heard(48, 4).reshape(-1, FRAME):
         passes = 0
@@ -784,12 +769,12 @@ def test_a_recording_is_answered_in_lock_step(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_silence_is_silent_and_a_turn_ends_with_it() -> None:
-    teller, voice = sync_llm_talk._Teller(SILENCE), sync_llm_talk.Voice(small_codec())
+    teller, voice = sync_llm_talk._Teller(SILENCE), Voice(small_codec())
     codes = [SILENCE, SILENCE, 7, SILENCE, 9, *[SILENCE] * 14, 8]
     events = [event.kind for code in codes for event in teller.tell(0.0, code)]
     assert events == ["turn", "said", "done", "turn", "said"]
     assert teller.speaking == 2
-    sound = np.concatenate([voice.say(code) for code in codes])
+    sound = np.concatenate([voice.say(None if code == SILENCE else code) for code in codes])
     assert not sound[: 2 * FRAME].any()
     assert sound[4 * FRAME : 7 * FRAME].any()
     assert not sound[8 * FRAME : 19 * FRAME].any()

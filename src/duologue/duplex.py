@@ -26,7 +26,8 @@ from duologue.layout import Driver, Layout
 from duologue.model.greedy import likeliest
 from duologue.session import Audio, Event, Said
 from duologue.streaming import Memory, start, step
-from duologue.units.codec import Codec, CodecState
+from duologue.units.codec import Codec
+from duologue.units.speaking import Voice
 
 TURN_ENDS_UNITS = 12
 """Silent units of the assistant's after which its turn is over."""
@@ -77,7 +78,7 @@ class LayoutSession:
         self.frames = 0
         self._mind = Minds(talking)
         self._hearing = codec.start_encoder(1)
-        self._voice = _Voice(talking)
+        self._voice = Voice(codec)
         self._teller = _Teller(talking, toolbox)
 
     @torch.inference_mode()
@@ -92,7 +93,7 @@ class LayoutSession:
         token, sound, events = self.talking.silent, np.zeros(self.said_samples, np.float32), list[Event]()
         if due >= 0:
             ((token, written),) = self._mind.say_unit()
-            sound = self._voice.say(token)
+            sound = self._voice.say(None if token == self.talking.silent else token - self.talking.first_unit)
             events = self._teller.tell(self.frames * self.frame_s, token, written)
         return Said(sound, tuple(events), self._teller.speaking)
 
@@ -149,29 +150,6 @@ class Minds:
         """The likeliest tokens that the stream may hold, after the given ones [B, N]: [B]."""
         hidden = step(self._talking.lm, self._state, torch.from_numpy(given).to(self._state.keys.device))[:, -1]
         return likeliest(self._talking.lm, hidden, self._talking.may_hold[stream])
-
-
-class _Voice:
-    """Units into sound, a unit at a time. It rests while there is nothing but silence."""
-
-    def __init__(self, talking: Talking) -> None:
-        self._talking, self._codec = talking, talking.codec
-        self._state: CodecState | None = None
-        self._silent_units = 0
-
-    def say(self, token: int) -> Audio:
-        """The sound of the unit `ahead_units` before this one."""
-        silent = token == self._talking.silent
-        self._silent_units = self._silent_units + 1 if silent else 0
-        if self._silent_units > self._codec.ahead_units:
-            self._state = None
-        if self._state is None:
-            if silent:
-                return np.zeros(self._codec.unit_samples, np.float32)
-            self._state = self._codec.start_decoder(1)
-        unit = self._codec.silence[0] if silent else token - self._talking.first_unit
-        sound = self._codec.decode(torch.tensor([[[unit]]]), self._state)[0]
-        return sound.clamp(-1, 1).numpy()
 
 
 class _Teller:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from duologue.layout import unweave, weave
-from duologue.systems.sync_llm import Chunk, Config, decode, encode, full_duplex, read, streams, turn_based
+from duologue.systems.sync_llm import Config, full_duplex, turn_based
+from duologue.systems.sync_llm_call import Call
 from duologue.systems.sync_llm_examples import sentence_units
-from duologue.systems.sync_llm_talk import Call
+from duologue.systems.sync_llm_format import Chunk, decode, encode, read, streams
 from layouts import ALPHABET, S0, S1
 
 TAGS = {"S0": S0, "S1": S1}

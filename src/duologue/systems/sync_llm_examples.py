@@ -13,15 +13,8 @@ from duologue.data.encode import Encoded, Stretch
 from duologue.data.tensors import Example
 from duologue.layout import Layout, weave
 from duologue.model.words import CALL
-from duologue.systems.sync_llm import (
-    PARTS_OF_TURN_BASED,
-    STREAMS,
-    SyncLLM,
-    encode,
-    full_duplex,
-    streams,
-    turn_based,
-)
+from duologue.systems.sync_llm import PARTS_OF_TURN_BASED, STREAMS, SyncLLM, full_duplex, turn_based
+from duologue.systems.sync_llm_format import encode, streams
 
 SPEECH_SHARE = (0.3, 0.9)
 """Mean share of the sentences that are speech, at the beginning of stage 1 and at its end."""
