@@ -64,9 +64,9 @@ class Taught:
 DIALOGUES = ("dialogues_0", "dialogues_1", "dialogues_2")
 QUESTIONS = ("questions_0", "questions_1", "questions_2")
 NANO = (
-    Taught("alignment", (*DIALOGUES, *QUESTIONS, "answers", "people"), 60_000, 4, 3e-3, 4_096, 512),
-    Taught("half_duplex", (*DIALOGUES, *QUESTIONS, "people"), 60_000, 4, 2.5e-3, 6_144, 1024),
-    Taught("full_duplex", (*DIALOGUES, "people"), 30_000, 4, 2e-3, 8_192, 1536),
+    Taught("alignment", (*DIALOGUES, *QUESTIONS, "answers", "people"), 60_000, 2, 3e-3, 4_096, 512),
+    Taught("half_duplex", (*DIALOGUES, *QUESTIONS, "people"), 60_000, 2, 2.5e-3, 6_144, 1024),
+    Taught("full_duplex", (*DIALOGUES, "people"), 30_000, 2, 2e-3, 8_192, 1536),
 )
 
 
