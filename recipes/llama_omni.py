@@ -31,9 +31,9 @@ from duologue.systems.llama_omni_folder import save
 from duologue.systems.llama_omni_stages import (
     PAD,
     STAGES,
-    Answering,
+    AnsweringLessons,
     Exchange,
-    Speaking,
+    SpeakingLessons,
     answering_example,
     speaking_examples,
 )
@@ -133,7 +133,9 @@ def learn_to_answer(model: LlamaOmni, lessons: Sequence[Sequence[Exchange]], fol
     longest = ANSWERING.row_tokens or 0
     made = [one for lesson in drawn if len((one := answering_example(model, lesson))["said"]) <= longest]
     run = Run(folder, bf16=True, validate_every_steps=200)
-    train(Answering(model), replace(ANSWERING, seed=seed), run, made[HELD_OUT:] + written(model), made[:HELD_OUT])
+    train(
+        AnsweringLessons(model), replace(ANSWERING, seed=seed), run, made[HELD_OUT:] + written(model), made[:HELD_OUT]
+    )
 
 
 def written(model: LlamaOmni) -> list[Example]:
@@ -149,7 +151,7 @@ def learn_to_speak(model: LlamaOmni, lessons: Sequence[Sequence[Exchange]], fold
     made = list(speaking_examples(model.eval(), Random(0).sample(spoken, len(spoken))))
     run = Run(folder, bf16=True, validate_every_steps=200)
     stage = replace(SPEAKING, seed=seed)
-    train(Speaking(model), stage, run, made[HELD_OUT:], made[:HELD_OUT], OwnLoss(), PAD)
+    train(SpeakingLessons(model), stage, run, made[HELD_OUT:], made[:HELD_OUT], OwnLoss(), PAD)
 
 
 if __name__ == "__main__":

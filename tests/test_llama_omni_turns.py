@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from shutil import copyfile
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from conftest import need
 from duologue.dialogue import Message
 from duologue.model.ctc import Collapse
+from duologue.model.whisper import WhisperSizes
 from duologue.session import Failed, Part, Speech, Turn, Wrote
 from duologue.sound.vad import EnergyVad
+from duologue.systems import llama_omni_released
 from duologue.systems.llama_omni import LlamaOmni
 from duologue.systems.llama_omni_folder import load, save
 from duologue.systems.llama_omni_stages import (
     PAD,
-    Answering,
+    AnsweringLessons,
     Exchange,
-    Speaking,
+    SpeakingLessons,
     answering_example,
     speaking_examples,
 )
-from duologue.systems.llama_omni_turns import CODEC, Manner, Talker, talker
+from duologue.systems.llama_omni_turns import CODEC, VOCODER, Manner, Talker, Talking, talker
 from duologue.talk import converse
 from duologue.train import OwnLoss, Run, Stage, train
 from duologue.turns import TurnSession
 from duologue.units import nano_codec
+from duologue.units.speaking import Speaking
 from small_llama import tiny
 from small_units import codec
 from test_llama_omni import small, sound
@@ -36,7 +44,12 @@ from test_llama_omni import small, sound
 def talking(**manner: float) -> Talker:
     model = small()
     model.config = replace(model.config, longest=200)
-    return Talker(model, codec(), manner=Manner(**{"omega": 5, "most": 12} | manner))  # type: ignore[arg-type]
+    talking = Talking(model, codec().said_hz, partial(Speaking, codec()), text_of)
+    return Talker(talking, manner=Manner(**{"omega": 5, "most": 12} | manner))  # type: ignore[arg-type]
+
+
+def text_of(ids: Sequence[int], _: object) -> tuple[str, tuple[()]]:
+    return str(small().words.decode(ids)), ()
 
 
 def said(parts: list[Part]) -> tuple[str, bytes]:
@@ -152,6 +165,28 @@ def test_a_folder_holds_all_of_it(tmp_path: Path) -> None:
         save(small(), tmp_path)
 
 
+def test_the_released_model_talks_with_its_vocoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
+) -> None:
+    """The golden model and vocoder, laid out as they were released."""
+    golden = Path(pytestconfig.getoption("--goldens")) / "llama_omni"
+    need(golden.is_dir(), f"the goldens in {golden}")
+    for name in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"):
+        copyfile(golden / name, tmp_path / name)
+    with pytest.raises(FileNotFoundError, match="lacks vocoder/g_00500000 and vocoder/config.json"):
+        talker(tmp_path)
+    (tmp_path / "vocoder").mkdir()
+    copyfile(golden / "vocoder_config.json", tmp_path / VOCODER[1])
+    torch.save({"generator": load_file(golden / "vocoder.safetensors")}, tmp_path / VOCODER[0])
+    small_ears = WhisperSizes(8, 52, 12, 2, 2)
+    load_released = partial(llama_omni_released.load, ears=small_ears)
+    monkeypatch.setattr(llama_omni_released, "load", load_released)
+    one = talker(tmp_path, manner=Manner(omega=10, most=8))
+    text, audio = answer(one, 0)
+    assert text
+    assert len(audio) > 4 * 320
+
+
 # ---------------------------------------------------------------- learning
 
 
@@ -178,7 +213,7 @@ def test_an_example_is_what_is_heard_when_talking() -> None:
     ids = model.ids_of(chat.opening() + chat.question(chat.request) + exchange.answer + chat.end)
     embedded = model.embedded(ids, [model.adapter(features)])
     whole = model.lm.get_decoder()(inputs_embeds=embedded[None], use_cache=False).last_hidden_state
-    torch.testing.assert_close(Answering(model).eval().states(batch), whole)
+    torch.testing.assert_close(AnsweringLessons(model).eval().states(batch), whole)
     assert example["said"].sum() == 6
     assert [int(token) for token in example["tokens"][example["said"]]] == ids[-6:]
 
@@ -188,12 +223,12 @@ def test_two_stages_are_learnt_by_heart(tmp_path: Path) -> None:
     conversations = lessons(model)
     rows = [answering_example(model, conversation) for conversation in conversations]
     stage = Stage("answering", 1e-2, 64, steps=60, trains=("adapter.*", "lm.*"), row_tokens=64)
-    train(Answering(model), stage, Run(tmp_path / "answering", quiet=True), rows)
+    train(AnsweringLessons(model), stage, Run(tmp_path / "answering", quiet=True), rows)
     spoken = list(speaking_examples(model.eval(), conversations))
     assert [example["units"].tolist() for example in spoken] == [[3, 3, 7, 9, 1], [5, 6], [8, 2, 8]]
     before = {name: value.clone() for name, value in model.lm.state_dict().items()}
     stage = Stage("speaking", 1e-2, 64, steps=150, trains=("speech.*",))
-    train(Speaking(model), stage, Run(tmp_path / "speaking", quiet=True), spoken, objective=OwnLoss(), pad=PAD)
+    train(SpeakingLessons(model), stage, Run(tmp_path / "speaking", quiet=True), spoken, objective=OwnLoss(), pad=PAD)
     assert all(torch.equal(value, before[name]) for name, value in model.lm.state_dict().items())
     model.eval()
     for example in spoken:

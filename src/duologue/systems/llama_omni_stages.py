@@ -69,7 +69,7 @@ def answering_example(model: LlamaOmni, exchanges: Sequence[Exchange]) -> Exampl
     return {"tokens": np.array(tokens), "said": np.array(said), "features": np.concatenate((none, *heard))}
 
 
-class Answering(nn.Module):
+class AnsweringLessons(nn.Module):
     """Adapter and language model, as the loop calls them: logits of the asked cells alone, [cells, words]."""
 
     def __init__(self, model: LlamaOmni) -> None:
@@ -98,7 +98,7 @@ class Answering(nn.Module):
 @torch.no_grad()
 def speaking_examples(model: LlamaOmni, conversations: Iterable[Sequence[Exchange]]) -> Iterator[Example]:
     """Of each spoken answer the states [M, D] that speak it, in half precision, and its units [N]."""
-    answering = Answering(model).eval()
+    answering = AnsweringLessons(model).eval()
     for exchanges in conversations:
         example = answering_example(model, exchanges)
         batch = {name: torch.from_numpy(array)[None] for name, array in example.items()}
@@ -111,7 +111,7 @@ def speaking_examples(model: LlamaOmni, conversations: Iterable[Sequence[Exchang
                 yield {"states": own.half().numpy(), "units": np.array(exchange.units), "said": said}
 
 
-class Speaking(nn.Module):
+class SpeakingLessons(nn.Module):
     """The speech decoder, as the loop calls it (objective `OwnLoss`): nats of a unit. Raises AllBlankError where it
     says nothing for long."""
 

@@ -7,10 +7,10 @@ as much as a row of the training did; what is older is forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 
@@ -21,12 +21,12 @@ from duologue.model.calls import parted
 from duologue.model.words import written
 from duologue.session import Failed, Part, Speech, ToolReturned, Turn, Wrote
 from duologue.streaming import Memory
+from duologue.systems import llama_omni_folder, llama_omni_released
 from duologue.systems.llama_omni import LlamaOmni
 from duologue.systems.llama_omni_conversation import Conversation, Place
-from duologue.systems.llama_omni_folder import load
-from duologue.units import nano_codec
-from duologue.units.codec import UnitDecoder
-from duologue.units.speaking import Speaking
+from duologue.units import hifigan, nano_codec
+from duologue.units.hifigan_voice import Merged, UnitVoice
+from duologue.units.speaking import Speaking, Utterance
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,31 @@ class Manner:
     most: int = 200
 
 
-class Talker:
-    """`voice` says the model's units, one after the other."""
+@dataclass(frozen=True)
+class Talking:
+    """What callers share.
 
-    def __init__(
-        self, model: LlamaOmni, voice: UnitDecoder, toolbox: Toolbox | None = None, manner: Manner = Manner()
-    ) -> None:
-        self.said_hz, self.manner = voice.said_hz, manner
-        self._model, self._voice, self._toolbox = model, voice, toolbox
-        longest = model.config.longest
-        self._memory = Memory(longest, sink=longest // 32, spare=longest // 4)
-        self._conversation = Conversation(model, self._memory)
+    utterance   begins to speak units of the model's; the sound is at `said_hz`
+    text_of     ids of an answer → what is said of it, and the calls in it (those that are complete)
+    """
+
+    model: LlamaOmni
+    said_hz: int
+    utterance: Callable[[], Utterance]
+    text_of: Callable[[Sequence[int], Sequence[Tool]], tuple[str, tuple[ToolCall, ...]]]
+
+    @property
+    def memory(self) -> Memory:
+        positions: int = self.model.lm.config.get_text_config().max_position_embeddings
+        longest = min(self.model.config.longest, positions)
+        return Memory(longest, sink=longest // 32, spare=longest // 4)
+
+
+class Talker:
+    def __init__(self, talking: Talking, toolbox: Toolbox | None = None, manner: Manner = Manner()) -> None:
+        self.talking, self.manner = talking, manner
+        self.said_hz, self._model, self._toolbox = talking.said_hz, talking.model, toolbox
+        self._conversation = Conversation(talking.model, talking.memory)
         self._before: list[Place] = []
         """Where the conversation was before each turn of the user's."""
 
@@ -91,7 +105,7 @@ class Talker:
 
     def _read_anew(self, history: tuple[Message, ...]) -> None:
         """A conversation that was held elsewhere, as text."""
-        self._conversation, self._before = Conversation(self._model, self._memory), []
+        self._conversation, self._before = Conversation(self._model, self.talking.memory), []
         for message in history:
             if message.role == "user":
                 self._before.append(self._conversation.place)
@@ -103,10 +117,11 @@ class Talker:
 
     def _answer(self) -> Iterator[Part]:
         """Text as it is written, calls when they are complete, sound by segments."""
-        speaking, told, unsaid, calls = Speaking(self._voice), "", "", 0
+        speaking, told, unsaid, calls = self.talking.utterance(), "", "", 0
         most = min(self.manner.most, self._model.config.speech.longest_tokens)
         for step in self._conversation.answer(self.manner.omega, most):
-            text, found = self._text()
+            said = [token for token in self._conversation.said if token not in self._model.stops]
+            text, found = self.talking.text_of(said, self.tools)
             if new := text[len(told) :]:
                 told, unsaid = text, unsaid + new
                 yield Wrote(new)
@@ -120,16 +135,13 @@ class Talker:
                 yield Speech(sound, unsaid)
                 unsaid = ""
 
-    def _text(self) -> tuple[str, tuple[ToolCall, ...]]:
-        said = [token for token in self._conversation.said if token not in self._model.stops]
-        text, calls = parted(self._model.words.decode(said), self.tools)
-        return written(text), calls
-
 
 # ---------------------------------------------------------------- a trained model
 
 CODEC = "nano_units.safetensors"
-"""The codec in a model's folder."""
+"""The codec in the folder of a nano model."""
+VOCODER = ("vocoder/g_00500000", "vocoder/config.json")
+"""The vocoder in the folder of the released model: its weights and its sizes."""
 
 
 SHIPPED = Path(__file__).parents[1] / "weights" / "llama_omni_nano"
@@ -138,13 +150,35 @@ SHIPPED = Path(__file__).parents[1] / "weights" / "llama_omni_nano"
 def talker(
     model: str | Path | None = None, now: Callable[[], datetime] = datetime.now, manner: Manner = Manner()
 ) -> Talker:
-    """With a trained model (a folder with its codec; None: the nano one that comes along), the desk's tools at hand.
-    Raises ValueError, FileNotFoundError where there is none."""
-    trained, voice = loaded(Path(model or SHIPPED))
-    return Talker(trained, voice, Desk(now), manner)
+    """With a trained model in a folder: a nano one with its codec (None: that which comes along), or the released one
+    with its vocoder. The nano one has the desk's tools at hand. Raises ValueError, FileNotFoundError where there is
+    none."""
+    folder = Path(model or SHIPPED)
+    if (folder / llama_omni_folder.CONFIG).is_file():
+        return Talker(nano(folder), Desk(now), manner)
+    return Talker(released(folder), None, manner)
 
 
 @lru_cache(maxsize=2)
-def loaded(folder: Path) -> tuple[LlamaOmni, UnitDecoder]:
-    """What the callers of the model in a folder share."""
-    return load(folder), nano_codec.load(folder / CODEC)
+def nano(folder: Path) -> Talking:
+    """What the callers of the nano model in a folder share."""
+    model, codec = llama_omni_folder.load(folder), nano_codec.load(folder / CODEC)
+
+    def text_of(ids: Sequence[int], tools: Sequence[Tool]) -> tuple[str, tuple[ToolCall, ...]]:
+        text, calls = parted(model.words.decode(ids), tools)
+        return written(text), calls
+
+    return Talking(model, codec.said_hz, partial(Speaking, codec), text_of)
+
+
+@lru_cache(maxsize=1)
+def released(folder: Path) -> Talking:
+    """What the callers of the released model in a folder share."""
+    if missing := [name for name in VOCODER if not (folder / name).is_file()]:
+        raise FileNotFoundError(f"{folder} lacks {' and '.join(missing)}: put the released vocoder there")
+    model, voice = llama_omni_released.load(folder), UnitVoice(hifigan.load(*(folder / name for name in VOCODER)))
+
+    def text_of(ids: Sequence[int], _: Sequence[Tool]) -> tuple[str, tuple[ToolCall, ...]]:
+        return str(model.words.decode(ids, skip_special_tokens=True)), ()
+
+    return Talking(model, voice.vocoder.said_hz, partial(Merged, voice), text_of)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
+from duologue.sound import Audio
 from duologue.units.centred import Passage, Signal
 from duologue.units.codec import CodecState
 from duologue.units.hifigan import DURATION_REACH_UNITS, HifiGan
@@ -83,3 +85,14 @@ class UnitVoice:
 
 def _spoken(units: Tensor) -> Tensor:
     return units[units >= 0]
+
+
+class Merged:
+    """One utterance of merged units, a `speaking.Utterance`."""
+
+    def __init__(self, voice: UnitVoice) -> None:
+        self._voice, self._state = voice, voice.start(1)
+
+    def say(self, units: Sequence[int], last: bool = False) -> Audio:
+        (sound,) = self._voice.say([torch.tensor(units, dtype=torch.int64)], self._state, last)
+        return sound.clamp(-1, 1).numpy().astype(np.float32)

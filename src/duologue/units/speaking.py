@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from duologue.sound import Audio
 from duologue.units.codec import CodecState, UnitDecoder
+
+
+class Utterance(Protocol):
+    def say(self, units: Sequence[int], last: bool = False) -> Audio:
+        """The sound that is final now, [N]. With `last` everything comes out."""
+        ...
 
 
 class Speaking:
