@@ -71,7 +71,8 @@ def main() -> None:
     rows = corpora(folder, codec, options.recordings, speech, options.share, options.threads)
     model = untrained(folder, options.seed)
     with timed(own, "ears"):
-        lessons = [lesson for name in (*DIALOGUES, *QUESTIONS) for lesson in heard(model, folder, name, rows[name])]
+        ears = model.ears
+        lessons = [lesson for name in (*DIALOGUES, *QUESTIONS) for lesson in heard(ears, folder, name, rows[name])]
     with timed(own, "answering"):
         learn_to_answer(model, lessons, own / "answering", options.seed)
     with timed(own, "speaking"):
@@ -100,14 +101,13 @@ def untrained(folder: Path, seed: int) -> LlamaOmni:
 
 
 @torch.inference_mode()
-def heard(model: LlamaOmni, folder: Path, corpus: str, rows: Sequence[Encoded]) -> Iterator[list[Exchange]]:
+def heard(ears: NanoEars, folder: Path, corpus: str, rows: Sequence[Encoded]) -> Iterator[list[Exchange]]:
     """Each conversation, up to an answer that is cut: what the ears make of each question, its answer, its units."""
-    assert isinstance(model.ears, NanoEars)
     front = nano_codec.load(folder / "units" / "nano_units.safetensors").tokenizer
     for row, vectors_of_row in zip(rows, vectors(folder, corpus, front, rows), strict=True):
         found = list[Exchange]()
         for asked, answer in exchanges(row):
-            found.append(Exchange(_states(model.ears, asked, vectors_of_row), answer.text, _spoken(answer)))
+            found.append(Exchange(_states(ears, asked, vectors_of_row), answer.text, _spoken(answer)))
             if answer.cut:
                 break
         if found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +16,11 @@ from duologue.model.words import words_tokenizer
 from duologue.sound import Audio
 from duologue.streaming import Memory
 from duologue.systems.fun_audio_chat import Config, FunAudioChat, nano, released
+from duologue.systems.fun_audio_chat_nano import CausalEars, save
+from duologue.systems.fun_audio_chat_turns import CODEC
+from duologue.units import nano_codec
+from duologue.units.nano_ears import EarsConfig, NanoEars
+from small_units import codec
 
 WORDS = ("one", "two", "three", "plus", "is", "what", "four", "five", "okay", "then", "say", "again", ".")
 CODES = 40
@@ -60,3 +66,18 @@ def voice(seconds: float, seed: int = 0, loudness: float = 0.1) -> Audio:
     steps = draw.uniform(0.001, 1, int(seconds * 10) + 1) ** 3
     envelope = np.repeat(steps, 1600)[: int(seconds * 16_000)]
     return (loudness * envelope * draw.normal(size=len(envelope))).astype(np.float32)
+
+
+def kept(folder: Path) -> FunAudioChat:
+    """One of the nano kind in a folder, with its codec: what `duologue talk` takes."""
+    torch.manual_seed(0)
+    sizes = EarsConfig(("two", "four"), 64, 1, n_mels=20, front_width=16, front_blocks=1, front_taps=3)
+    ears = CausalEars(NanoEars(sizes).eval())
+    words = words_tokenizer(WORDS)
+    lm = backbone(Qwen3Config(vocab_size=len(words), hidden_size=32, intermediate_size=48, **SIZES), seed=3)
+    head = Qwen3Config(vocab_size=1, hidden_size=24, intermediate_size=32, max_position_embeddings=10_240, **SIZES)
+    model = FunAudioChat.grown(ears, lm, words, codec().codes, nano(), head, 5)
+    folder.mkdir(parents=True)
+    save(model, folder)
+    nano_codec.save(codec(), folder / CODEC)
+    return model

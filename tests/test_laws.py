@@ -12,6 +12,7 @@ from datetime import datetime
 import numpy as np
 import pytest
 
+import small_fun_audio_chat
 import small_llama
 import small_omni
 import small_sync
@@ -27,7 +28,12 @@ QUESTIONS = ("what is twelve plus seven", "what day comes after tuesday", "how d
 
 
 Make = Callable[[], Converser]
-UNTRAINED = {"omni_flatten": small_omni.kept, "sync_llm": small_sync.kept, "llama_omni": small_llama.kept}
+UNTRAINED = {
+    "omni_flatten": small_omni.kept,
+    "sync_llm": small_sync.kept,
+    "llama_omni": small_llama.kept,
+    "fun_audio_chat": small_fun_audio_chat.kept,
+}
 """Makes a folder of small weights, for each of TRAINED and DUPLEX."""
 
 

@@ -31,6 +31,12 @@ def _llama_omni(model: str | Path | None = None, now: Callable[[], datetime] = d
     return llama_omni_turns.talker(model, now)
 
 
+def _fun_audio_chat(model: str | Path | None = None, now: Callable[[], datetime] = datetime.now) -> TurnTaker:
+    from duologue.systems import fun_audio_chat_turns
+
+    return fun_audio_chat_turns.talker(model, now)
+
+
 def _omni_flatten(model: str | Path | None = None, now: Callable[[], datetime] = datetime.now) -> LayoutSession:
     from duologue.systems import omni_flatten
 
@@ -44,5 +50,5 @@ def _sync_llm(model: str | Path | None = None, now: Callable[[], datetime] = dat
 
 
 SYSTEMS: dict[str, Callable[..., TurnTaker]] = {"clean_s2s": cascade}
-TRAINED: dict[str, Callable[..., TurnTaker]] = {"llama_omni": _llama_omni}
+TRAINED: dict[str, Callable[..., TurnTaker]] = {"llama_omni": _llama_omni, "fun_audio_chat": _fun_audio_chat}
 DUPLEX: dict[str, Callable[..., Duplex]] = {"omni_flatten": _omni_flatten, "sync_llm": _sync_llm}

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--system", default="clean_s2s", help="clean_s2s (cascade), llama_omni, omni_flatten or sync_llm (full duplex)"
+        "--system",
+        default="clean_s2s",
+        help="clean_s2s (cascade), llama_omni, fun_audio_chat; omni_flatten, sync_llm (full duplex)",
     )
     parser.add_argument("--model", default=None, help="folder of a trained model; default: the shipped one")
     parser.add_argument("--asr", default="pocketsphinx", help="cascade: pocketsphinx, whisper:PATH or openai:MODEL")

@@ -1,0 +1,204 @@
+"""Fun-Audio-Chat takes turns: a `session.TurnTaker` for one caller.
+
+What is said goes into memory as it was heard: of an answer that was interrupted, the groups up to the last word that
+was heard. A turn that was no turn (somebody only paused) never was: the turns before it are then read anew, of sound
+what the ears made of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache, partial
+from itertools import islice
+from pathlib import Path
+
+from torch import Tensor
+
+from duologue.desk import Desk
+from duologue.dialogue import Message, Tool, ToolCall
+from duologue.engines.llm import Toolbox
+from duologue.model.calls import parted
+from duologue.model.picking import Pick, Picking
+from duologue.model.words import written
+from duologue.session import Failed, Part, Speech, ToolReturned, Turn, Wrote
+from duologue.systems import fun_audio_chat_nano
+from duologue.systems.fun_audio_chat import FunAudioChat
+from duologue.systems.fun_audio_chat_talk import SPEECH, Talk
+from duologue.units import nano_codec
+from duologue.units.speaking import Speaking, Utterance
+
+MOST_STEPS = 200
+"""Of an answer: 40 s."""
+
+
+@dataclass(frozen=True)
+class Talking:
+    """What callers share.
+
+    utterance   begins to speak units of the model's; the sound is at `said_hz`
+    text_of     words of an answer → what is said of it, and the calls in it (those that are complete)
+    system      what stands before the first turn; None: the chat's own
+    """
+
+    model: FunAudioChat
+    said_hz: int
+    utterance: Callable[[], Utterance]
+    text_of: Callable[[Sequence[int], Sequence[Tool]], tuple[str, tuple[ToolCall, ...]]]
+    system: str | None = None
+    speech: Pick = SPEECH
+
+
+@dataclass
+class _Exchange:
+    """`heard`: the user's sound as the ears had it, means over groups; `asked` what was typed; `said` the ids of the
+    answer's words so far."""
+
+    heard: Tensor | None
+    asked: str
+    said: list[int]
+
+
+class Talker:
+    def __init__(self, talking: Talking, toolbox: Toolbox | None = None) -> None:
+        self.talking, self.said_hz, self._toolbox = talking, talking.said_hz, toolbox
+        self._exchanges: list[_Exchange] = []
+        self._talk = self._fresh()
+
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        """What it may call."""
+        return () if self._toolbox is None else self._toolbox.tools
+
+    def reply(self, turn: Turn) -> Iterator[Part]:
+        try:
+            self._recall(turn.history)
+            if turn.audio is not None or turn.text is not None:
+                self._hear(turn)
+                yield from self._answer()
+        except ValueError as error:
+            yield Failed(str(error))
+
+    def _fresh(self) -> Talk:
+        talk = Talk(self.talking.model, speech=self.talking.speech)
+        talk.instruct(0, self.talking.system)
+        return talk
+
+    # ------------------------------------------------------------ what was said
+
+    def _hear(self, turn: Turn) -> None:
+        model, heard = self.talking.model, None
+        if turn.audio is not None:
+            places = model.places(len(turn.audio))
+            if not places:
+                raise ValueError(f"{len(turn.audio)} samples of sound: give at least 40 ms")
+            heard = model.grouped(model.ears.start().push(turn.audio, last=True).states, places)
+        exchange = _Exchange(heard, "" if heard is not None else turn.text or "", [])
+        self._ask(exchange)
+        self._exchanges.append(exchange)
+
+    def _ask(self, exchange: _Exchange) -> None:
+        if exchange.heard is not None:
+            self._talk.heard(0, exchange.heard)
+        self._talk.ask(0, exchange.asked)
+
+    def _recall(self, history: tuple[Message, ...]) -> None:
+        """Bring memory to what both know."""
+        asked = [n for n, message in enumerate(history) if message.role == "user"]
+        if len(asked) > len(self._exchanges):
+            self._exchanges = list(_elsewhere(history, self.talking.model.text_ids))
+        elif len(asked) == len(self._exchanges):
+            if asked:
+                self._end_where_it_was_cut(history[asked[-1] :])
+            return
+        else:
+            del self._exchanges[len(asked) :]
+            if asked:
+                self._cut(history[asked[-1] :])
+        self._talk = self._fresh()
+        for exchange in self._exchanges:
+            self._ask(exchange)
+            self._talk.remember(0, self.talking.model.words.decode(exchange.said))
+
+    def _end_where_it_was_cut(self, since: tuple[Message, ...]) -> None:
+        """The words of an answer stand beside the groups that are spoken `lead` groups later."""
+        cut = self._cut(since)
+        config, said = self.talking.model.config, len(self._exchanges[-1].said)
+        self._talk.end(0, said + config.lead if cut else None)
+
+    def _cut(self, since: tuple[Message, ...]) -> bool:
+        """Forget the words of the last answer that were not heard. Returns whether there were some."""
+        answers = [message for message in since if message.role == "assistant" and message.text]
+        if answers and not answers[-1].interrupted:
+            return False
+        heard = sum(len(self.talking.model.text_ids(message.text)) for message in answers)
+        del self._exchanges[-1].said[heard:]
+        return True
+
+    # ------------------------------------------------------------ what is said
+
+    def _answer(self) -> Iterator[Part]:
+        """Text as it is written, calls when they are complete, sound by groups."""
+        model, exchange = self.talking.model, self._exchanges[-1]
+        speaking, told, unsaid, calls = self.talking.utterance(), "", "", 0
+        silent = {model.marks.opens, model.marks.closes, model.marks.silent, *model.marks.ends}
+        for _ in range(MOST_STEPS):
+            (step,) = self._talk.step()
+            exchange.said += [step.text] if step.text not in silent else []
+            text, found = self.talking.text_of(exchange.said, self.tools)
+            if new := text[len(told) :]:
+                told, unsaid = text, unsaid + new
+                yield Wrote(new)
+            for call in islice(found, calls, None):
+                calls += 1
+                yield call
+                if self._toolbox is not None:
+                    yield ToolReturned(call.call_id, self._toolbox.run(call))
+            sound = speaking.say(model.codes(step.units), step.last)
+            if len(sound) or (step.last and unsaid):
+                yield Speech(sound, unsaid)
+                unsaid = ""
+            if step.last:
+                return
+        if len(rest := speaking.say((), last=True)) or unsaid:
+            yield Speech(rest, unsaid)
+
+
+def _elsewhere(history: tuple[Message, ...], ids_of: Callable[[str], list[int]]) -> Iterator[_Exchange]:
+    """The exchanges of a conversation that was held elsewhere, as text."""
+    exchange: _Exchange | None = None
+    for message in history:
+        if message.role == "user":
+            if exchange is not None:
+                yield exchange
+            exchange = _Exchange(None, message.text, [])
+        elif message.role == "assistant" and message.text and exchange is not None:
+            exchange.said += ids_of(message.text)
+    if exchange is not None:
+        yield exchange
+
+
+# ---------------------------------------------------------------- a trained model
+
+CODEC = "nano_units.safetensors"
+"""The codec in a model's folder."""
+SHIPPED = Path(__file__).parents[1] / "weights" / "fun_audio_chat_nano"
+
+
+def talker(model: str | Path | None = None, now: Callable[[], datetime] = datetime.now) -> Talker:
+    """With a trained model (a folder with its codec; None: the nano one that comes along), the desk's tools at hand.
+    Raises ValueError, FileNotFoundError where there is none."""
+    return Talker(nano(Path(model or SHIPPED)), Desk(now))
+
+
+@lru_cache(maxsize=2)
+def nano(folder: Path) -> Talking:
+    """What the callers of the nano model in a folder share. It speaks what is likeliest."""
+    model, codec = fun_audio_chat_nano.load(folder), nano_codec.load(folder / CODEC)
+
+    def text_of(ids: Sequence[int], tools: Sequence[Tool]) -> tuple[str, tuple[ToolCall, ...]]:
+        text, calls = parted(model.words.decode(ids), tools)
+        return written(text), calls
+
+    return Talking(model, codec.said_hz, partial(Speaking, codec), text_of, system="", speech=Picking())
