@@ -37,17 +37,24 @@ from omni_flatten import DIALOGUES, QUESTIONS, timed
 from omni_flatten_data import corpora
 
 BETWEEN = ("adapter.*", "units.*", "head.*")
-NANO = {
-    "batch_tokens": 2_048,
-    "row_tokens": 256,
-    "warmup_steps": 50,
-    "final_rate": 0.03,
-    "muon": ("lm.*.layers.*", "head.*.layers.*"),
-}
-STAGES = (
-    replace(pre_alignment(), learning_rate=3e-3, trains=BETWEEN, **NANO),
-    replace(fine_tuning(), learning_rate=2e-3, trains=(*BETWEEN, "lm.*"), epochs=3, **NANO),
-)
+ROW_TOKENS = 256
+
+
+def small(stage: Stage, rate: float, trains: tuple[str, ...], epochs: int) -> Stage:
+    return replace(
+        stage,
+        learning_rate=rate,
+        trains=trains,
+        epochs=epochs,
+        batch_tokens=2_048,
+        row_tokens=ROW_TOKENS,
+        warmup_steps=50,
+        final_rate=0.03,
+        muon=("lm.*.layers.*", "head.*.layers.*"),
+    )
+
+
+STAGES = (small(pre_alignment(), 3e-3, BETWEEN, 1), small(fine_tuning(), 2e-3, (*BETWEEN, "lm.*"), 3))
 WRITTEN = 60_000
 """Questions that it goes on to answer in writing, so that it forgets no arithmetic while it learns to hear."""
 HELD_OUT = 64
@@ -63,6 +70,7 @@ def main() -> None:
     model = untrained(folder, options.group, options.seed)
     silence = nano_codec.load(codec).silence[0]
     with timed(own, "examples"):
+        assert isinstance(model.ears, CausalEars)
         ears = model.ears.ears
         lessons = [lesson for name in (*DIALOGUES, *QUESTIONS) for lesson in heard(ears, folder, name, rows[name])]
         made = list(examples(model, Random(0).sample(lessons, len(lessons)), silence))
@@ -96,7 +104,7 @@ def examples(model: FunAudioChat, lessons: Sequence[Sequence[Exchange]], silence
     """Conversations that fit into a row."""
     for lesson in lessons:
         made = example(model, [turn for exchange in lesson for turn in turns(model, exchange, silence)])
-        if len(made["said"]) <= NANO["row_tokens"]:
+        if len(made["said"]) <= ROW_TOKENS:
             yield made
 
 
@@ -117,8 +125,8 @@ def turns(model: FunAudioChat, exchange: Exchange, silence: int) -> Iterator[Tur
 def written(model: FunAudioChat) -> Iterator[Example]:
     """Questions and their answers, as the text model learnt them."""
     for question in nano_text.drawn(3, WRITTEN):
-        roles = ("user", "assistant")
-        yield example(model, [Turn(roles[n % 2], text) for n, text in enumerate(nano_text.texts(question))])
+        said = enumerate(nano_text.texts(question))
+        yield example(model, [Turn("assistant" if n % 2 else "user", text) for n, text in said])
 
 
 def learn(model: FunAudioChat, stage: Stage, made: Sequence[Example], folder: Path) -> None:

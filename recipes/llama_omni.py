@@ -71,6 +71,7 @@ def main() -> None:
     rows = corpora(folder, codec, options.recordings, speech, options.share, options.threads)
     model = untrained(folder, options.seed)
     with timed(own, "ears"):
+        assert isinstance(model.ears, NanoEars)
         ears = model.ears
         lessons = [lesson for name in (*DIALOGUES, *QUESTIONS) for lesson in heard(ears, folder, name, rows[name])]
     with timed(own, "answering"):

@@ -118,7 +118,6 @@ def encoded_desk(codec: Path, folder: Path, row: Row) -> Encoded:
     if row["kind"] != "dialogue":
         sound = np.stack((sound[:, 0], sound[:, 0]), axis=1)
     texts = turn_texts(row)
-    events = [event for event in Scene.from_json(row["scene"]).events if event.speaker != "bystander"]
     said = [
         Heard(
             event.speaker,
@@ -128,7 +127,8 @@ def encoded_desk(codec: Path, folder: Path, row: Row) -> Encoded:
             event.turn if event.kind != "back_channel" else None,
             event.cut,
         )
-        for event in events
+        for event in Scene.from_json(row["scene"]).events
+        if event.speaker != "bystander"
     ]
     if row["kind"] != "dialogue" and said[0].speaker == "user":
         said.append(Heard("assistant", said[0].end_s, said[0].end_s, texts[1], 1))
@@ -137,7 +137,7 @@ def encoded_desk(codec: Path, folder: Path, row: Row) -> Encoded:
 
 def turn_texts(row: Row) -> dict[int, str]:
     """What is written in each turn of a dialogue, by its number."""
-    found = {}
+    found: dict[int, str] = {}
     for asked in row["questions"]:
         turns = texts(Question.from_json(asked))
         found |= dict(enumerate(turns, asked.get("turn", len(turns) - 2) - len(turns) + 2))
