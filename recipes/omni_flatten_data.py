@@ -116,7 +116,7 @@ def encoded_desk(codec: Path, folder: Path, row: Row) -> Encoded:
     """A line of a synthesised manifest. The assistant's text is what it says and then the call that goes with it."""
     sound = read_channels(folder / row["path"], HEARD_HZ)
     if row["kind"] != "dialogue":
-        sound = np.stack((sound[:, 0], sound[:, 0]), axis=1)
+        return _utterance(codec, row, sound[:, 0])
     texts = turn_texts(row)
     said = [
         Heard(
@@ -130,9 +130,20 @@ def encoded_desk(codec: Path, folder: Path, row: Row) -> Encoded:
         for event in Scene.from_json(row["scene"]).events
         if event.speaker != "bystander"
     ]
-    if row["kind"] != "dialogue" and said[0].speaker == "user":
-        said.append(Heard("assistant", said[0].end_s, said[0].end_s, texts[1], 1))
     return encode.encode(row["path"], sound, said, _codec(codec).tokenizer)
+
+
+def _utterance(codec: Path, row: Row, heard: Audio) -> Encoded:
+    """A sentence alone. A question that can be answered by itself gets its answer; the user's channel ends as recorded,
+    so that its noise can go on."""
+    (event,), (asked,) = Scene.from_json(row["scene"]).events, row["questions"]
+    if event.speaker != "user":
+        said = Heard("assistant", event.start_s, event.end_s, turn_texts(row).get(event.turn or 0, event.text), 1)
+        return encode.encode(row["path"], np.stack((heard, heard), axis=1), [said], _codec(codec).tokenizer)
+    answer = "" if asked["history"] else turn_texts(row)[1]
+    question = Heard("user", event.start_s, event.end_s, event.text, 0 if answer else None)
+    found = answered(codec, row["path"], heard, question, answer)
+    return replace(found, user=found.user[: ceil(len(heard) / HEARD_HZ * _codec(codec).unit_hz)])
 
 
 def turn_texts(row: Row) -> dict[int, str]:
@@ -149,19 +160,23 @@ def turn_texts(row: Row) -> dict[int, str]:
 
 def encoded_person(codec: Path, clip_and_sound: tuple[Clip, Audio]) -> Encoded:
     """A recording of a person; with the desk's answer behind it where the person asks."""
-    clip, heard = clip_and_sound
+    clip, sound = clip_and_sound
     answer = answer_to(clip.text) if clip.voice.startswith(ANSWERED) else ""
+    said = Heard("user", LEAD_S, LEAD_S + len(sound) / HEARD_HZ, clip.text, 0 if answer else None)
+    return answered(codec, clip.voice, np.pad(sound, (round(LEAD_S * HEARD_HZ), 0)), said, answer)
+
+
+def answered(codec: Path, name: str, heard: Audio, asked: Heard, answer: str) -> Encoded:
+    """What is heard of the user [N], and the answer spoken behind it, where there is one."""
     spoken = speak(Manner(ASSISTANT), answer.partition(" <call>")[0]) if answer else np.zeros(0, np.float32)
-    end_s = LEAD_S + len(heard) / HEARD_HZ
-    start_s = end_s + GAP_S
-    sound = np.zeros((ceil((start_s + TAIL_S) * HEARD_HZ) + len(spoken), 2), np.float32)
-    for channel, (at_s, part) in enumerate(((LEAD_S, heard), (start_s, spoken))):
-        first = round(at_s * HEARD_HZ)
-        sound[first : first + len(part), channel] = part
-    said = [Heard("user", LEAD_S, end_s, clip.text, 0 if answer else None)]
-    if answer:
-        said.append(Heard("assistant", start_s, start_s + len(spoken) / HEARD_HZ, answer, 1))
-    return encode.encode(clip.voice, sound, said, _codec(codec).tokenizer)
+    start_s = asked.end_s + GAP_S
+    end_s = start_s + len(spoken) / HEARD_HZ
+    sound = np.zeros((max(len(heard), ceil((end_s + TAIL_S) * HEARD_HZ)), 2), np.float32)
+    sound[: len(heard), 0] = heard
+    first = round(start_s * HEARD_HZ)
+    sound[first : first + len(spoken), 1] = spoken
+    said = [asked, Heard("assistant", start_s, end_s, answer, 1)] if answer else [asked]
+    return encode.encode(name, sound, said, _codec(codec).tokenizer)
 
 
 def answer_to(text: str) -> str:
