@@ -66,7 +66,7 @@ QUESTIONS = ("questions_0", "questions_1", "questions_2")
 NANO = (
     Taught("alignment", (*DIALOGUES, *QUESTIONS, "answers", "people"), 60_000, 2, 3e-3, 4_096, 512),
     Taught("half_duplex", (*DIALOGUES, *QUESTIONS, "people"), 60_000, 2, 2.5e-3, 6_144, 1024),
-    Taught("full_duplex", (*DIALOGUES, "people"), 30_000, 2, 2e-3, 8_192, 1536),
+    Taught("full_duplex", (*DIALOGUES, *QUESTIONS, "people"), 60_000, 2, 2e-3, 8_192, 1536),
 )
 
 
@@ -146,9 +146,12 @@ def learn(model: OmniFlatten, taught: Taught, rows: dict[str, list[Encoded]], fo
 def examples(
     model: OmniFlatten, stage: str, rows: Sequence[Encoded], row_tokens: int
 ) -> tuple[list[Example], list[Example]]:
-    """To learn from, and to validate with: of conversations in an order drawn once."""
+    """To learn from, and to validate with: of conversations in an order drawn once. Nobody is taught to be silent when
+    spoken to: whoever is not answered is only listened to, in alignment."""
     shuffled = Random(0).sample(rows, len(rows))
     chunk = model.config.chunk_tokens if stage in BY_CHUNK else None
+    if chunk:
+        shuffled = [row for row in shuffled if any(stretch.speaker == "assistant" for stretch in row.stretches)]
     made = [part for one in EXAMPLES[stage](model, shuffled) for part in in_rows(one, row_tokens, chunk)]
     return made[HELD_OUT:], made[:HELD_OUT]
 
