@@ -20,7 +20,7 @@ from duologue.duplex import Minds
 from duologue.engines.asr_grammar import counted, unmarked
 from duologue.evaluate import duplex_table
 from duologue.evaluate.acc_at_k import accuracy
-from duologue.evaluate.answers import Answered, same_calls, score
+from duologue.evaluate.answers import Answered, answers_table, same_calls, score
 from duologue.evaluate.conversing import SILENT, Track, tracks
 from duologue.evaluate.duplex import GOES_ON_UNITS, Turns, _goes_on, answered, asked_at, turns
 from duologue.layout import Grid, Layout, Put, Run, weave
@@ -324,7 +324,7 @@ def row(table: str, name: str) -> list[str]:
 
 def test_the_table_of_answers() -> None:
     found = score([judged("sums", True, True), judged("sums", False, True), judged("time", True, True)])
-    table = rendered(duplex_table.answers_table(found))
+    table = rendered(answers_table(found))
     assert "answers to 3 questions" in table
     assert row(table, "in text") == ["66.7"]
     assert row(table, "in speech, as heard") == ["100.0"]
@@ -349,12 +349,10 @@ def test_the_table_of_turns_has_the_papers_beside_ours_and_a_dash_where_nothing_
     assert "…" not in table
 
 
-def test_both_tables_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_of_nothing_are_tables() -> None:
     nothing = accuracy([])
-    duplex_table.show(score([]), Turns(nothing, nothing, None, 0), talking())
-    shown = capsys.readouterr().out
-    assert "answers to 0 questions" in shown
-    assert row(shown, "takes")[0] == "0"
+    assert "answers to 0 questions" in rendered(answers_table(score([])))
+    assert row(rendered(duplex_table.turns_table(Turns(nothing, nothing, None, 0), 400)), "takes")[0] == "0"
 
 
 # ---------------------------------------------------------------- questions, ears

@@ -200,7 +200,10 @@ def test_talk_in_full_duplex_writes_sound_picture_and_events_the_same_each_time(
 def test_talk_and_eval_say_what_they_cannot_do(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wav.write(tmp_path / "in.wav", np.zeros(1600, np.float32), 16_000)
     talk = ("talk", tmp_path / "in.wav", tmp_path / "out.wav")
-    assert "there is no system 'hal', only clean_s2s, omni_flatten" in in_one_line(capsys, *talk, "--system", "hal")
+    assert (
+        "there is no system 'hal', only clean_s2s, llama_omni, fun_audio_chat, omni_flatten, sync_llm"
+        in in_one_line(capsys, *talk, "--system", "hal")
+    )
     duplex = (*talk, "--system", "omni_flatten", "--model")
     assert "holds no OmniFlatten model" in in_one_line(capsys, *duplex, tmp_path)
     missing = ("talk", tmp_path / "none.wav", *duplex[2:], model)
