@@ -17,9 +17,10 @@ import torch
 
 from duologue.duplex import LayoutSession, Talking
 from duologue.model.backbone import backbone, nano
+from duologue.model.one_vocabulary import Codes
 from duologue.model.words import words_tokenizer
 from duologue.systems import omni_flatten
-from duologue.systems.omni_flatten import Codes, OmniFlatten
+from duologue.systems.omni_flatten import OmniFlatten
 from duologue.units.nano_codec import NanoCodec
 from duologue.units.nano_decoder import DecoderConfig, NanoDecoder
 from duologue.units.nano_tokenizer import NanoTokenizer

@@ -14,6 +14,7 @@ import argparse
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from math import ceil
 from pathlib import Path
 from random import Random
@@ -27,14 +28,12 @@ from duologue.systems import fun_audio_chat
 from duologue.systems.fun_audio_chat import LEARNT, FunAudioChat, TwoRates, fine_tuning, nano_head, pre_alignment
 from duologue.systems.fun_audio_chat_examples import Turn, example
 from duologue.systems.fun_audio_chat_nano import CausalEars, save
-from duologue.systems.fun_audio_chat_turns import CODEC
 from duologue.systems.llama_omni_stages import Exchange
 from duologue.train import Run, Stage, train
 from duologue.units import nano_codec, nano_ears
 from llama_omni import heard
-from nano_units_speech import prepare
 from omni_flatten import DIALOGUES, QUESTIONS, timed
-from omni_flatten_data import corpora
+from omni_flatten_data import codec_in, made, parser
 
 BETWEEN = ("adapter.*", "units.*", "head.*")
 ROW_TOKENS = 256
@@ -64,38 +63,30 @@ def main() -> None:
     options = parsed()
     torch.set_num_threads(options.threads)
     folder, own = options.folder, options.folder / f"fun_audio_chat_{options.group}"
-    codec = folder / "units" / "nano_units.safetensors"
-    speech = prepare(folder / "units" / "speech", options.recordings, options.share)
-    rows = corpora(folder, codec, options.recordings, speech, options.share, options.threads)
-    model = untrained(folder, options.group, options.seed)
-    silence = nano_codec.load(codec).silence[0]
+    rows, codec = made(options), nano_codec.load(codec_in(folder))
+    model = untrained(folder, codec.codes, options.group, options.seed)
     with timed(own, "examples"):
         assert isinstance(model.ears, CausalEars)
-        ears = model.ears.ears
-        lessons = [lesson for name in (*DIALOGUES, *QUESTIONS) for lesson in heard(ears, folder, name, rows[name])]
-        made = list(examples(model, Random(0).sample(lessons, len(lessons)), silence))
+        hear = partial(heard, model.ears.ears, codec.tokenizer, folder)
+        lessons = [lesson for name in (*DIALOGUES, *QUESTIONS) for lesson in hear(name, rows[name])]
+        learnt = list(examples(model, Random(0).sample(lessons, len(lessons)), codec.silence[0]))
     for stage in STAGES:
         with timed(own, stage.name):
-            learn(model, replace(stage, seed=options.seed), made, own / stage.name)
+            learn(model, replace(stage, seed=options.seed), learnt, own / stage.name)
     save(model, own / "model")
-    shutil.copyfile(codec, own / "model" / CODEC)
+    shutil.copyfile(codec_in(folder), own / "model" / nano_codec.CODEC)
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("runs/omni_flatten"), help="of recipes/omni_flatten.py")
-    parser.add_argument("--recordings", type=Path, default=Path("../shared/data"), help="recordings of people")
-    parser.add_argument("--share", type=float, default=1.0, help="of the data, as recipes/omni_flatten.py had it")
-    parser.add_argument("--group", type=int, default=5, help="units of a step of the language model: 5 are 200 ms")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
-    return parser.parse_args()
+    found = parser(__doc__)
+    found.add_argument("--group", type=int, default=5, help="units of a step of the language model: 5 are 200 ms")
+    found.add_argument("--seed", type=int, default=0)
+    return found.parse_args()
 
 
-def untrained(folder: Path, group: int, seed: int) -> FunAudioChat:
+def untrained(folder: Path, codes: int, group: int, seed: int) -> FunAudioChat:
     text = folder / "text" / "model"
     ears = CausalEars(nano_ears.load(folder / "ears.safetensors").requires_grad_(False))
-    codes = nano_codec.load(folder / "units" / "nano_units.safetensors").codes
     lm, words = backbone(str(text)), tokenizer_of(text)
     return FunAudioChat.grown(ears, lm, words, codes, fun_audio_chat.nano(group), nano_head(), seed)
 

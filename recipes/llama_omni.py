@@ -14,6 +14,7 @@ import argparse
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -37,15 +38,14 @@ from duologue.systems.llama_omni_stages import (
     answering_example,
     speaking_examples,
 )
-from duologue.systems.llama_omni_turns import CODEC
 from duologue.systems.omni_flatten_examples import exchanges
 from duologue.train import OwnLoss, Run, train
 from duologue.units import nano_codec, nano_ears
 from duologue.units.nano_ears import NanoEars
+from duologue.units.nano_front import NanoFront
 from nano_ears import vectors, window
-from nano_units_speech import prepare
-from omni_flatten import DIALOGUES, QUESTIONS, READINGS, timed
-from omni_flatten_data import corpora
+from omni_flatten import DIALOGUES, QUESTIONS, timed
+from omni_flatten_data import codec_in, made, parser
 
 ANSWERING = replace(
     STAGES[0],
@@ -66,30 +66,24 @@ def main() -> None:
     options = parsed()
     torch.set_num_threads(options.threads)
     folder, own = options.folder, options.folder / "llama_omni"
-    codec = folder / "units" / "nano_units.safetensors"
-    speech = prepare(folder / "units" / "speech", options.recordings, options.share)
-    rows = corpora(folder, codec, options.recordings, speech, options.share, options.threads)
-    model = untrained(folder, options.seed)
+    rows, model = made(options), untrained(folder, options.seed)
+    codec = nano_codec.load(codec_in(folder))
     with timed(own, "ears"):
         assert isinstance(model.ears, NanoEars)
-        ears = model.ears
-        lessons = [lesson for name in (*DIALOGUES, *QUESTIONS) for lesson in heard(ears, folder, name, rows[name])]
+        hear = partial(heard, model.ears, codec.tokenizer, folder)
+        lessons = [lesson for name in (*DIALOGUES, *QUESTIONS) for lesson in hear(name, rows[name])]
     with timed(own, "answering"):
         learn_to_answer(model, lessons, own / "answering", options.seed)
     with timed(own, "speaking"):
         learn_to_speak(model, lessons, own / "speaking", options.seed)
     save(model, own / "model")
-    shutil.copyfile(codec, own / "model" / CODEC)
+    shutil.copyfile(codec_in(folder), own / "model" / nano_codec.CODEC)
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("runs/omni_flatten"), help="of recipes/omni_flatten.py")
-    parser.add_argument("--recordings", type=Path, default=Path("../shared/data"), help="recordings of people")
-    parser.add_argument("--share", type=float, default=1.0, help="of the data, as recipes/omni_flatten.py had it")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
-    return parser.parse_args()
+    found = parser(__doc__)
+    found.add_argument("--seed", type=int, default=0)
+    return found.parse_args()
 
 
 def untrained(folder: Path, seed: int) -> LlamaOmni:
@@ -102,9 +96,10 @@ def untrained(folder: Path, seed: int) -> LlamaOmni:
 
 
 @torch.inference_mode()
-def heard(ears: NanoEars, folder: Path, corpus: str, rows: Sequence[Encoded]) -> Iterator[list[Exchange]]:
+def heard(
+    ears: NanoEars, front: NanoFront, folder: Path, corpus: str, rows: Sequence[Encoded]
+) -> Iterator[list[Exchange]]:
     """Each conversation, up to an answer that is cut: what the ears make of each question, its answer, its units."""
-    front = nano_codec.load(folder / "units" / "nano_units.safetensors").tokenizer
     for row, vectors_of_row in zip(rows, vectors(folder, corpus, front, rows), strict=True):
         found = list[Exchange]()
         for asked, answer in exchanges(row):
@@ -132,27 +127,24 @@ def _spoken(answer: Stretch) -> tuple[int, ...]:
 def learn_to_answer(model: LlamaOmni, lessons: Sequence[Sequence[Exchange]], folder: Path, seed: int) -> None:
     drawn = Random(0).sample(lessons, len(lessons))
     longest = ANSWERING.row_tokens or 0
-    made = [one for lesson in drawn if len((one := answering_example(model, lesson))["said"]) <= longest]
+    learnt = [one for lesson in drawn if len((one := answering_example(model, lesson))["said"]) <= longest]
     run = Run(folder, bf16=True, validate_every_steps=200)
-    train(
-        AnsweringLessons(model), replace(ANSWERING, seed=seed), run, made[HELD_OUT:] + written(model), made[:HELD_OUT]
-    )
+    stage = replace(ANSWERING, seed=seed)
+    train(AnsweringLessons(model), stage, run, learnt[HELD_OUT:] + written(model), learnt[:HELD_OUT])
 
 
 def written(model: LlamaOmni) -> list[Example]:
-    """Questions and their answers, and what has to be known for others, as the text model learnt them."""
-    learnt = nano_text.examples(model.words, nano_text.drawn(3, WRITTEN))
-    learnt += nano_text.readings(model.words, READINGS)
+    """What it learnt as a text model, without sound."""
     none = np.zeros((0, model.ears.width), np.float16)
-    return [{**one, "features": none} for one in learnt]
+    return [{**one, "features": none} for one in nano_text.rehearsed(model.words, WRITTEN)]
 
 
 def learn_to_speak(model: LlamaOmni, lessons: Sequence[Sequence[Exchange]], folder: Path, seed: int) -> None:
     spoken = [lesson for lesson in lessons if any(exchange.units for exchange in lesson)]
-    made = list(speaking_examples(model.eval(), Random(0).sample(spoken, len(spoken))))
+    learnt = list(speaking_examples(model.eval(), Random(0).sample(spoken, len(spoken))))
     run = Run(folder, bf16=True, validate_every_steps=200)
     stage = replace(SPEAKING, seed=seed)
-    train(SpeakingLessons(model), stage, run, made[HELD_OUT:], made[:HELD_OUT], OwnLoss(), PAD)
+    train(SpeakingLessons(model), stage, run, learnt[HELD_OUT:], learnt[:HELD_OUT], OwnLoss(), PAD)
 
 
 if __name__ == "__main__":

@@ -35,9 +35,8 @@ from duologue.units import nano_codec, nano_ears
 from duologue.units.nano_ears import EarsConfig, NanoEars
 from duologue.units.nano_front import UNIT_SAMPLES, NanoFront
 from duologue.whole import whole_file
-from nano_units_speech import prepare
 from omni_flatten import DIALOGUES, QUESTIONS
-from omni_flatten_data import corpora
+from omni_flatten_data import codec_in, made, parser
 
 STAGE = Stage(
     "ears",
@@ -61,27 +60,21 @@ def main() -> None:
     options = parsed()
     torch.set_num_threads(options.threads)
     folder: Path = options.folder
-    codec = folder / "units" / "nano_units.safetensors"
-    front: NanoFront = nano_codec.load(codec).tokenizer
-    speech = prepare(folder / "units" / "speech", options.recordings, options.share)
-    rows = corpora(folder, codec, options.recordings, speech, options.share, options.threads)
+    front: NanoFront = nano_codec.load(codec_in(folder)).tokenizer
+    rows = made(options)
     vocabulary = tuple(sorted(word for word in tokenizer_of(folder / "text" / "model").get_vocab() if _spoken(word)))
     ears = untrained(front, vocabulary, options.seed)
-    made = list[Example]()
+    lessons = list[Example]()
     for name in (*DIALOGUES, *QUESTIONS):
-        made += examples(ears, rows[name], vectors(folder, name, front, rows[name]))
-    learn(ears, made, folder / "ears", options.seed)
+        lessons += examples(ears, rows[name], vectors(folder, name, front, rows[name]))
+    learn(ears, lessons, folder / "ears", options.seed)
     nano_ears.save(ears, folder / "ears.safetensors")
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("runs/omni_flatten"), help="of recipes/omni_flatten.py")
-    parser.add_argument("--recordings", type=Path, default=Path("../shared/data"), help="recordings of people")
-    parser.add_argument("--share", type=float, default=1.0, help="of the data, as recipes/omni_flatten.py had it")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
-    return parser.parse_args()
+    found = parser(__doc__)
+    found.add_argument("--seed", type=int, default=0)
+    return found.parse_args()
 
 
 def _spoken(word: str) -> bool:

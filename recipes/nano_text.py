@@ -46,6 +46,10 @@ READINGS = 30
 """How often each statement of what the desk knows is read: facts that are asked for in tests alone are known so."""
 
 
+REHEARSALS = 10
+"""The same in a later stage of another model."""
+
+
 def main() -> None:
     options = parsed()
     torch.set_num_threads(options.threads)
@@ -138,6 +142,12 @@ def readings(tokenizer: Any, times: int = READINGS) -> list[Example]:
     ids = [np.array(ids_of(tokenizer, 1, text)) for text in statements("en")]
     read: list[Example] = [{"tokens": tokens, "said": np.ones(len(tokens), bool)} for tokens in ids]
     return read * times
+
+
+def rehearsed(tokenizer: Any, count: int) -> list[Example]:
+    """What other models that begin as this one go on to answer and to read in writing, so that they do not forget it:
+    so many questions, and all that the desk knows."""
+    return examples(tokenizer, drawn(3, count)) + readings(tokenizer, REHEARSALS)
 
 
 def ids_of(tokenizer: Any, turn: int, text: str) -> list[int]:

@@ -25,22 +25,22 @@ import torch
 
 import nano_text
 import nano_units
+import omni_flatten_data
 from duologue.data.encode import Encoded
 from duologue.data.tensors import Example
 from duologue.desk import questions
 from duologue.model.backbone import backbone, tokenizer_of
+from duologue.model.one_vocabulary import Codes
 from duologue.systems import omni_flatten
-from duologue.systems.omni_flatten import STAGES, STREAMS, Codes, Config, OmniFlatten
+from duologue.systems.omni_flatten import STAGES, STREAMS, Config, OmniFlatten
 from duologue.systems.omni_flatten_examples import EXAMPLES
 from duologue.train import Causal, NextToken, Run, train
 from duologue.units import nano_codec
 from duologue.whole import whole_file
 from nano_units_speech import prepare
-from omni_flatten_data import corpora
+from omni_flatten_data import codec_in, corpora
 
 BY_CHUNK = ("full_duplex", "two_streams")
-READINGS = 10
-"""In an epoch of each stage, of what the desk knows."""
 HELD_OUT = 64
 """Examples of each stage that are kept for validation."""
 
@@ -75,7 +75,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     folder: Path = options.folder
     with timed(folder, "units"):
-        codec = folder / "units" / "nano_units.safetensors"
+        codec = codec_in(folder)
         speech = prepare(folder / "units" / "speech", options.recordings, options.share)
         if not codec.exists():
             nano_units.make(speech, folder / "units", options.recordings)
@@ -90,16 +90,12 @@ def main() -> None:
         with timed(folder, taught.name):
             learn(model, taught, rows, folder / taught.name, options.seed)
     model.save(folder / "model")
-    shutil.copyfile(codec, folder / "model" / omni_flatten.CODEC)
+    shutil.copyfile(codec, folder / "model" / nano_codec.CODEC)
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("runs/omni_flatten"), help="where everything is kept")
-    parser.add_argument("--recordings", type=Path, default=Path("../shared/data"), help="recordings of people")
-    parser.add_argument("--share", type=float, default=1.0, help="share of the data to make")
+    parser = omni_flatten_data.parser(__doc__, "where everything is kept")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
 
 
@@ -166,8 +162,8 @@ def in_rows(example: Example, row_tokens: int, chunk: int | None) -> list[Exampl
 
 
 def written(model: OmniFlatten, count: int) -> list[Example]:
-    """Questions and their answers, and what has to be known for others, as the text model learnt them."""
-    learnt = nano_text.examples(model.words, nano_text.drawn(3, count)) + nano_text.readings(model.words, READINGS)
+    """What it learnt as a text model, in the stream of text."""
+    learnt = nano_text.rehearsed(model.words, count)
     return [{**one, "stream": np.full(len(one["tokens"]), STREAMS.index("text"))} for one in learnt]
 
 

@@ -21,6 +21,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+import omni_flatten_data
 from duologue.evaluate.answers import score
 from duologue.evaluate.conversing import recorded, tracks
 from duologue.evaluate.duplex import answered, turns
@@ -30,9 +31,8 @@ from duologue.train import Causal, NextToken, Run, Stage, train
 from duologue.units import nano_codec
 from duologue.whole import whole_file
 from nano_text import MATRICES
-from nano_units_speech import prepare
 from omni_flatten import DIALOGUES, examples, untrained
-from omni_flatten_data import corpora, noises_in
+from omni_flatten_data import codec_in, made, noises_in
 
 BATCH_TOKENS, ROW_TOKENS = 6_144, 1_536
 TOKENS = 3_000_000
@@ -96,15 +96,11 @@ def main() -> None:
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("runs/omni_flatten"), help="of recipes/omni_flatten.py")
-    parser.add_argument("--recordings", type=Path, default=Path("../shared/data"), help="recordings of people")
+    parser = omni_flatten_data.parser(__doc__)
     parser.add_argument("--study", nargs="+", default=["curriculum", "chunks"], choices=["curriculum", "chunks"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--tokens", type=float, default=TOKENS, help="that each variant learns from")
-    parser.add_argument("--share", type=float, default=1.0, help="of the data, as recipes/omni_flatten.py had it")
     parser.add_argument("--users", type=int, default=160, help="recorded test users: questions, and dialogues")
-    parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
 
 
@@ -113,12 +109,8 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options, self._folder = options, options.folder / "ablation"
-        self._codec_path = options.folder / "units" / "nano_units.safetensors"
+        self._codec_path, self._rows = codec_in(options.folder), made(options)
         self._codec = nano_codec.load(self._codec_path)
-        speech = prepare(options.folder / "units" / "speech", options.recordings, options.share)
-        self._rows = corpora(
-            options.folder, self._codec_path, options.recordings, speech, options.share, options.threads
-        )
         noises = noises_in(options.recordings)
         test = Plan(options.users, split="test", timing="prompt", noises=noises, seed=5)
         self._asked = recorded(self._folder / "questions", replace(test, exchanges=(1, 1)))

@@ -6,6 +6,7 @@ Each corpus is made once, its units are kept in blocks: a run that was stopped g
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -31,7 +32,7 @@ from duologue.synthesis.voice import Manner, speak
 from duologue.units import nano_codec
 from duologue.units.nano_codec import NanoCodec
 from nano_text import texts, with_call
-from nano_units_speech import ASSISTANT, Clip, Speech
+from nano_units_speech import ASSISTANT, Clip, Speech, prepare
 
 BLOCK = 64
 LEAD_S, GAP_S, TAIL_S = 0.5, 0.1, 0.8
@@ -40,6 +41,28 @@ ANSWERED = ("person:barista", "person:fsdd")
 """People who ask what the desk can answer; others only read."""
 
 Row = dict[str, Any]
+
+
+def parser(doc: str | None, folder: str = "of recipes/omni_flatten.py") -> argparse.ArgumentParser:
+    """The options of all recipes that learn from these conversations."""
+    found = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.add_argument("--folder", type=Path, default=Path("runs/omni_flatten"), help=folder)
+    found.add_argument("--recordings", type=Path, default=Path("../shared/data"), help="recordings of people")
+    found.add_argument("--share", type=float, default=1.0, help="share of the data to make, or that was made")
+    found.add_argument("--threads", type=int, default=2)
+    return found
+
+
+def codec_in(folder: Path) -> Path:
+    """The file of the units that recipes/omni_flatten.py makes there."""
+    return folder / "units" / nano_codec.CODEC
+
+
+def made(options: argparse.Namespace) -> dict[str, list[Encoded]]:
+    """All conversations in the folder of the options, by corpus; what is not there yet is made."""
+    speech = prepare(options.folder / "units" / "speech", options.recordings, options.share)
+    codec = codec_in(options.folder)
+    return corpora(options.folder, codec, options.recordings, speech, options.share, options.threads)
 
 
 def plans(noises: str | None, share: float) -> dict[str, Plan]:

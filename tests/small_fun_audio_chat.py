@@ -17,7 +17,6 @@ from duologue.sound import Audio
 from duologue.streaming import Memory
 from duologue.systems.fun_audio_chat import Config, FunAudioChat, nano, released
 from duologue.systems.fun_audio_chat_nano import CausalEars, save
-from duologue.systems.fun_audio_chat_turns import CODEC
 from duologue.units import nano_codec
 from duologue.units.nano_ears import EarsConfig, NanoEars
 from small_units import codec
@@ -79,5 +78,5 @@ def kept(folder: Path) -> FunAudioChat:
     model = FunAudioChat.grown(ears, lm, words, codec().codes, nano(), head, 5)
     folder.mkdir(parents=True)
     save(model, folder)
-    nano_codec.save(codec(), folder / CODEC)
+    nano_codec.save(codec(), folder / nano_codec.CODEC)
     return model

@@ -13,7 +13,6 @@ from duologue.model.words import words_tokenizer
 from duologue.systems import llama_omni
 from duologue.systems.llama_omni import LlamaOmni
 from duologue.systems.llama_omni_folder import save
-from duologue.systems.llama_omni_turns import CODEC
 from duologue.units import nano_codec
 from duologue.units.nano_ears import EarsConfig, NanoEars
 from small_units import codec
@@ -39,5 +38,5 @@ def kept(folder: Path) -> LlamaOmni:
             parameter.add_(torch.randn_like(parameter), alpha=0.3)
     folder.mkdir(parents=True)
     save(model, folder)
-    nano_codec.save(codec(), folder / CODEC)
+    nano_codec.save(codec(), folder / nano_codec.CODEC)
     return model

@@ -8,8 +8,9 @@ import numpy as np
 
 from duologue.data.encode import Encoded, Stretch
 from duologue.model.backbone import backbone, nano
+from duologue.model.one_vocabulary import Codes
 from duologue.model.words import words_tokenizer
-from duologue.systems.omni_flatten import CODEC, Codes, Config, OmniFlatten
+from duologue.systems.omni_flatten import Config, OmniFlatten
 from duologue.units import nano_codec
 from small_units import codec
 
@@ -29,7 +30,7 @@ def kept(folder: Path) -> OmniFlatten:
     model = small()
     folder.mkdir(parents=True)
     model.save(folder)
-    nano_codec.save(codec(), folder / CODEC)
+    nano_codec.save(codec(), folder / nano_codec.CODEC)
     return model
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from duologue.model.backbone import backbone, nano
+from duologue.model.one_vocabulary import Codes
 from duologue.model.words import words_tokenizer
 from duologue.systems.sync_llm import Config, SyncLLM
-from duologue.systems.sync_llm_talk import CODEC
 from duologue.units import nano_codec
 from small_omni import CODES, WORDS
 from small_units import codec
@@ -20,7 +20,7 @@ def small(config: Config | None = None, seed: int = 5, initial: float = 0.6) -> 
     sizes = nano(len(words), width=64, layers=2)
     sizes.tie_word_embeddings, sizes.initializer_range = False, initial
     lm = backbone(sizes, seed=3)
-    return SyncLLM.grown(lm, words, CODES, config or Config(), seed=seed)
+    return SyncLLM.grown(lm, words, Codes(CODES), config or Config(), seed=seed)
 
 
 def kept(folder: Path) -> SyncLLM:
@@ -28,5 +28,5 @@ def kept(folder: Path) -> SyncLLM:
     model = small()
     folder.mkdir(parents=True)
     model.save(folder)
-    nano_codec.save(codec(), folder / CODEC)
+    nano_codec.save(codec(), folder / nano_codec.CODEC)
     return model

@@ -18,10 +18,11 @@ from duologue.duplex import LayoutSession, Talking
 from duologue.evaluate.conversing import SILENT as NO_UNIT
 from duologue.evaluate.conversing import tracks
 from duologue.model.backbone import backbone, nano
+from duologue.model.one_vocabulary import Codes
 from duologue.model.words import words_tokenizer
 from duologue.session import Audio, Event, Said
 from duologue.streaming import Memory
-from duologue.systems.omni_flatten import Codes, Config, OmniFlatten
+from duologue.systems.omni_flatten import Config, OmniFlatten
 from small_units import codec as small_codec
 
 FRAME = 640

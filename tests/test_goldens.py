@@ -8,45 +8,19 @@ folders have a file of that name, and takes its path.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 import pytest
 
+import golden_readers
 from conftest import need
-from golden_readers import (
-    acc_at_k,
-    clean_s2s,
-    codecs,
-    cosyvoice3,
-    features,
-    fun_audio_chat,
-    function_calling,
-    llama_omni,
-    mini_omni,
-    omni_flatten,
-    sync_llm,
-    tokens,
-    turn_taking,
-)
 
 Reader = Callable[[Path], None]
 READERS: dict[str, Reader] = {}
-for part in (
-    acc_at_k,
-    clean_s2s,
-    codecs,
-    cosyvoice3,
-    features,
-    fun_audio_chat,
-    function_calling,
-    llama_omni,
-    mini_omni,
-    omni_flatten,
-    sync_llm,
-    tokens,
-    turn_taking,
-):
-    READERS |= part.READERS
+for part in iter_modules(golden_readers.__path__):
+    READERS |= import_module(f"golden_readers.{part.name}").READERS
 
 
 def reader(path: Path) -> Reader | None:

@@ -16,7 +16,7 @@ DOWNHILL = (
     ("model",),
     ("units",),
     ("engines",),
-    ("floor", "reply"),
+    ("floor", "reply", "telling"),
     ("turns", "duplex"),
     ("data",),
     ("train",),

@@ -30,7 +30,7 @@ from duologue.systems.llama_omni_stages import (
     answering_example,
     speaking_examples,
 )
-from duologue.systems.llama_omni_turns import CODEC, VOCODER, Manner, Talker, Talking, talker
+from duologue.systems.llama_omni_turns import VOCODER, Manner, Talker, Talking, talker
 from duologue.talk import converse
 from duologue.train import OwnLoss, Run, Stage, train
 from duologue.turns import TurnSession
@@ -150,7 +150,7 @@ def test_it_talks_in_a_session() -> None:
 def test_a_folder_holds_all_of_it(tmp_path: Path) -> None:
     model = tiny()
     save(model, tmp_path)
-    nano_codec.save(codec(), tmp_path / CODEC)
+    nano_codec.save(codec(), tmp_path / nano_codec.CODEC)
     again = load(tmp_path)
     assert again.config == model.config
     for name, value in model.state_dict().items():

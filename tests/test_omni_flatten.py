@@ -22,11 +22,13 @@ from duologue.data.encode import Encoded, Stretch
 from duologue.data.tensors import Example, collate
 from duologue.duplex import LayoutSession
 from duologue.model.backbone import backbone
+from duologue.model.one_vocabulary import Codes
 from duologue.model.words import CALL
 from duologue.systems import omni_flatten
-from duologue.systems.omni_flatten import STAGES, STREAMS, TAG_TOKENS, Codes, Config, OmniFlatten
+from duologue.systems.omni_flatten import STAGES, STREAMS, TAG_TOKENS, Config, OmniFlatten
 from duologue.systems.omni_flatten_examples import BEFORE, EXAMPLES, HEARD_LATER, exchanges, listened, timed, utterances
 from duologue.train import Causal, NextToken, Run, Stage, train
+from duologue.units import nano_codec
 from little_training import losses
 from small_omni import CODES, conversation, kept, small
 
@@ -389,7 +391,7 @@ def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no OmniFlatten model"):
         OmniFlatten.load(tmp_path / "none")
     kept(tmp_path / "model")
-    (tmp_path / "model" / omni_flatten.CODEC).unlink()
+    (tmp_path / "model" / nano_codec.CODEC).unlink()
     with pytest.raises(FileNotFoundError, match=r"nano_units\.safetensors: there is no such file"):
         omni_flatten.session(tmp_path / "model")
 

@@ -23,6 +23,7 @@ from duologue.data.encode import Encoded, Stretch
 from duologue.data.tensors import Example
 from duologue.layout import weave
 from duologue.model.backbone import backbone, nano
+from duologue.model.one_vocabulary import Codes
 from duologue.model.picking import Picking
 from duologue.model.words import words_tokenizer
 from duologue.session import Audio, Said
@@ -42,6 +43,7 @@ from duologue.systems.sync_llm_examples import (
 from duologue.systems.sync_llm_format import Chunk, Part, after, decode, encode, read, spread, streams, units_after
 from duologue.systems.sync_llm_talk import LIKELIEST, SyncSession, Talking
 from duologue.train import Causal, NextToken, Run, Stage, train
+from duologue.units import nano_codec
 from duologue.units.speaking import Voice
 from layouts import S0, S1
 from little_training import losses
@@ -261,7 +263,7 @@ def test_tags_and_units_have_ids_of_their_own() -> None:
 def test_units_begin_as_what_the_codec_knows_of_them() -> None:
     vectors = torch.nn.functional.one_hot(torch.arange(6) // 2, 3).float() + torch.randn(6, 3) / 100
     words = words_tokenizer(WORDS)
-    fresh = SyncLLM.grown(backbone(nano(len(words), 64, 2)), words, 6, paper(), vectors)
+    fresh = SyncLLM.grown(backbone(nano(len(words), 64, 2)), words, Codes(6, vectors), paper())
     rows = fresh.lm.get_input_embeddings().weight[list(fresh.alphabet.units)]
     near = torch.cdist(rows, rows)
     assert [int(near[unit].argsort()[1]) for unit in range(6)] == [unit ^ 1 for unit in range(6)]
@@ -289,7 +291,7 @@ def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model" / "sync_llm.json").write_text('{"chunk_ms": 150}')
     with pytest.raises(ValueError, match="cannot be read: chunk_ms is 150"):
         SyncLLM.load(tmp_path / "model")
-    (tmp_path / "model" / sync_llm_talk.CODEC).unlink()
+    (tmp_path / "model" / nano_codec.CODEC).unlink()
     (tmp_path / "model" / "sync_llm.json").write_text("{}")
     with pytest.raises(FileNotFoundError, match="there is no such file"):
         sync_llm_talk.session(tmp_path / "model")

@@ -14,7 +14,8 @@ import torch
 from duologue.__main__ import VERBS, main
 from duologue.data.encode import write
 from duologue.sound import wav
-from duologue.systems.omni_flatten import CODEC, OmniFlatten
+from duologue.systems.omni_flatten import OmniFlatten
+from duologue.units.nano_codec import CODEC
 from small_omni import conversation, kept
 
 

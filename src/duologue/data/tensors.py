@@ -11,8 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from duologue.layout import Layout, Streams, weave
+
 Example = Mapping[str, NDArray[Any]]
 """Arrays by name: `tokens` [S] or [S, K], `said` of the same shape (the loss mask), and what else a model wants."""
+
+
+def woven_example(layout: Layout, streams: Streams, names: Sequence[str]) -> Example:
+    """What the loop learns from, of a layout of one lane: tokens, the loss mask, and the number in `names` of each
+    token's stream, all [S]. A token that is put counts to the first of them."""
+    grid = weave(layout, streams)
+    number = np.array([*(names.index(name) for name in layout.streams), 0])
+    return {"tokens": grid.tokens[:, 0], "said": grid.said[:, 0], "stream": number[grid.stream[:, 0]]}
 
 
 def collate(rows: Sequence[Sequence[Example]], pad: Mapping[str, float] | None = None) -> dict[str, Tensor]:

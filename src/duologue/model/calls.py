@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from duologue.dialogue import Tool, ToolCall
-from duologue.model.words import CALL, CALLED
+from duologue.model.words import CALL, CALLED, written
 
 _CALL = re.compile(rf"{re.escape(CALL)}(.*?){re.escape(CALLED)}", re.DOTALL)
 
@@ -44,6 +44,12 @@ def parted(text: str, tools: Sequence[Tool]) -> tuple[str, tuple[ToolCall, ...]]
     calls = tuple(ToolCall(f"call_{n}", name, json.dumps(arguments)) for n, (name, arguments) in enumerate(found))
     said, _, _ = _CALL.sub(" ", text).partition(CALL)
     return " ".join(said.split()), calls
+
+
+def said_and_called(words: Any, ids: Sequence[int], tools: Sequence[Tool]) -> tuple[str, tuple[ToolCall, ...]]:
+    """What is said of the ids of a small world's words, as people write it, and the calls in them."""
+    said, calls = parted(words.decode(ids), tools)
+    return written(said), calls
 
 
 def _read(text: str, named: dict[str, Tool]) -> tuple[str, dict[str, Any]] | None:

@@ -24,7 +24,7 @@ def continued(
         row[: len(prompt)] = torch.tensor(prompt)
     hidden = step(lm, state, padded.to(lm.device), counts=counts)
     hidden = hidden[torch.arange(len(counts)), torch.tensor(counts) - 1]
-    allowed = torch.cat((may_hold, torch.tensor([end])))
+    allowed = torch.cat((may_hold, torch.tensor([end]))).sort().values
     found: list[list[int]] = [[] for _ in prompts]
     going = list(range(len(prompts)))
     for _ in range(most):
@@ -40,9 +40,9 @@ def continued(
 
 
 def likeliest(lm: Any, hidden: Tensor, may_hold: Tensor) -> list[int]:
-    """Of the ids `may_hold`, the likeliest after each of the states [B, D]: [B]."""
-    first = int(may_hold.min())
-    logits = _logits(lm.get_output_embeddings(), hidden, first, int(may_hold.max()))
+    """Of the ids `may_hold`, in rising order, the likeliest after each of the states [B, D]: [B]."""
+    first = int(may_hold[0])
+    logits = _logits(lm.get_output_embeddings(), hidden, first, int(may_hold[-1]))
     chosen: list[int] = may_hold[logits[:, may_hold - first].argmax(-1)].tolist()
     return chosen
 

@@ -7,25 +7,24 @@ what the ears made of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache, partial
-from itertools import islice
 from pathlib import Path
 
 from torch import Tensor
 
 from duologue.desk import Desk
-from duologue.dialogue import Message, Tool, ToolCall
+from duologue.dialogue import Message
 from duologue.engines.llm import Toolbox
-from duologue.model.calls import parted
+from duologue.model.calls import said_and_called
 from duologue.model.picking import Pick, Picking
-from duologue.model.words import written
-from duologue.session import Failed, Part, Speech, ToolReturned, Turn, Wrote
+from duologue.session import Failed, Part, Turn
 from duologue.systems import fun_audio_chat_nano
 from duologue.systems.fun_audio_chat import FunAudioChat
 from duologue.systems.fun_audio_chat_talk import SPEECH, Talk
+from duologue.telling import Made, TextOf, told
 from duologue.units import nano_codec
 from duologue.units.speaking import Speaking, Utterance
 
@@ -38,14 +37,14 @@ class Talking:
     """What callers share.
 
     utterance   begins to speak units of the model's; the sound is at `said_hz`
-    text_of     words of an answer → what is said of it, and the calls in it (those that are complete)
+    text_of     what the words of an answer are
     system      what stands before the first turn; None: the chat's own
     """
 
     model: FunAudioChat
     said_hz: int
     utterance: Callable[[], Utterance]
-    text_of: Callable[[Sequence[int], Sequence[Tool]], tuple[str, tuple[ToolCall, ...]]]
+    text_of: TextOf
     system: str | None = None
     speech: Pick = SPEECH
 
@@ -65,11 +64,6 @@ class Talker:
         self.talking, self.said_hz, self._toolbox = talking, talking.said_hz, toolbox
         self._exchanges: list[_Exchange] = []
         self._talk = self._fresh()
-
-    @property
-    def tools(self) -> tuple[Tool, ...]:
-        """What it may call."""
-        return () if self._toolbox is None else self._toolbox.tools
 
     def reply(self, turn: Turn) -> Iterator[Part]:
         try:
@@ -139,30 +133,18 @@ class Talker:
     # ------------------------------------------------------------ what is said
 
     def _answer(self) -> Iterator[Part]:
-        """Text as it is written, calls when they are complete, sound by groups."""
+        return told(self._steps(), self.talking.utterance(), self.talking.text_of, self._toolbox)
+
+    def _steps(self) -> Iterator[Made]:
+        """Groups of the answer."""
         model, exchange = self.talking.model, self._exchanges[-1]
-        speaking, told, unsaid, calls = self.talking.utterance(), "", "", 0
         silent = {model.marks.opens, model.marks.closes, model.marks.silent, *model.marks.ends}
         for _ in range(MOST_STEPS):
             (step,) = self._talk.step()
             exchange.said += [step.text] if step.text not in silent else []
-            text, found = self.talking.text_of(exchange.said, self.tools)
-            if new := text[len(told) :]:
-                told, unsaid = text, unsaid + new
-                yield Wrote(new)
-            for call in islice(found, calls, None):
-                calls += 1
-                yield call
-                if self._toolbox is not None:
-                    yield ToolReturned(call.call_id, self._toolbox.run(call))
-            sound = speaking.say(model.codes(step.units), step.last)
-            if len(sound) or (step.last and unsaid):
-                yield Speech(sound, unsaid)
-                unsaid = ""
+            yield Made(exchange.said, model.codes(step.units), step.last)
             if step.last:
                 return
-        if len(rest := speaking.say((), last=True)) or unsaid:
-            yield Speech(rest, unsaid)
 
 
 def _elsewhere(history: tuple[Message, ...], ids_of: Callable[[str], list[int]]) -> Iterator[_Exchange]:
@@ -181,8 +163,6 @@ def _elsewhere(history: tuple[Message, ...], ids_of: Callable[[str], list[int]])
 
 # ---------------------------------------------------------------- a trained model
 
-CODEC = "nano_units.safetensors"
-"""The codec in a model's folder."""
 SHIPPED = Path(__file__).parents[1] / "weights" / "fun_audio_chat_nano"
 
 
@@ -195,10 +175,6 @@ def talker(model: str | Path | None = None, now: Callable[[], datetime] = dateti
 @lru_cache(maxsize=2)
 def nano(folder: Path) -> Talking:
     """What the callers of the nano model in a folder share. It speaks what is likeliest."""
-    model, codec = fun_audio_chat_nano.load(folder), nano_codec.load(folder / CODEC)
-
-    def text_of(ids: Sequence[int], tools: Sequence[Tool]) -> tuple[str, tuple[ToolCall, ...]]:
-        text, calls = parted(model.words.decode(ids), tools)
-        return written(text), calls
-
+    model, codec = fun_audio_chat_nano.load(folder), nano_codec.load(folder / nano_codec.CODEC)
+    text_of = partial(said_and_called, model.words)
     return Talking(model, codec.said_hz, partial(Speaking, codec), text_of, system="", speech=Picking())

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from duologue.model.ctc import Collapse
+from duologue.model.picking import Picking
 from duologue.model.prompt import SPEECH
 from duologue.sound import Audio
 from duologue.streaming import Memory, start, step
@@ -157,13 +158,14 @@ class Conversation:
         self, omega: float, most: int, temperature: float, draw: torch.Generator, speak: bool
     ) -> Iterator[Step]:
         model, predictive = self.model, self.model.config.states == "predictive"
+        head, pick = model.lm.get_output_embeddings(), Picking(temperature)
         spoken, collapse, waiting = (
             model.speech.start(most if speak else 1),
             Collapse(model.speech.blank),
             list[int](),
         )
         for number in range(1, most + 1):
-            state, token = self._hidden, self._chosen(temperature, draw)
+            state, token = self._hidden, pick(head(self._hidden).float().cpu(), tuple, draw)
             self.said.append(token)
             last = token in model.stops or number == most
             if not (last and predictive):
@@ -176,12 +178,6 @@ class Conversation:
             yield Step(token, tuple(units), segment, last)
             if last:
                 return
-
-    def _chosen(self, temperature: float, draw: torch.Generator) -> int:
-        logits = self.model.lm.get_output_embeddings()(self._hidden).float().cpu()
-        if not temperature:
-            return int(logits.argmax())
-        return int(torch.multinomial((logits / temperature).softmax(-1), 1, generator=draw))
 
     # ------------------------------------------------------------ reading
 

@@ -11,19 +11,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache, partial
-from itertools import islice
 from pathlib import Path
 
 from duologue.desk import Desk
 from duologue.dialogue import Message, Tool, ToolCall
 from duologue.engines.llm import Toolbox
-from duologue.model.calls import parted
-from duologue.model.words import written
-from duologue.session import Failed, Part, Speech, ToolReturned, Turn, Wrote
+from duologue.model.calls import said_and_called
+from duologue.session import Failed, Part, Turn
 from duologue.streaming import Memory
 from duologue.systems import llama_omni_folder, llama_omni_released
 from duologue.systems.llama_omni import LlamaOmni
 from duologue.systems.llama_omni_conversation import Conversation, Place
+from duologue.telling import Made, TextOf, told
 from duologue.units import hifigan, nano_codec
 from duologue.units.hifigan_voice import Merged, UnitVoice
 from duologue.units.speaking import Speaking, Utterance
@@ -42,13 +41,13 @@ class Talking:
     """What callers share.
 
     utterance   begins to speak units of the model's; the sound is at `said_hz`
-    text_of     ids of an answer → what is said of it, and the calls in it (those that are complete)
+    text_of     what an answer's ids are
     """
 
     model: LlamaOmni
     said_hz: int
     utterance: Callable[[], Utterance]
-    text_of: Callable[[Sequence[int], Sequence[Tool]], tuple[str, tuple[ToolCall, ...]]]
+    text_of: TextOf
 
     @property
     def memory(self) -> Memory:
@@ -64,11 +63,6 @@ class Talker:
         self._conversation = Conversation(talking.model, talking.memory)
         self._before: list[Place] = []
         """Where the conversation was before each turn of the user's."""
-
-    @property
-    def tools(self) -> tuple[Tool, ...]:
-        """What it may call."""
-        return () if self._toolbox is None else self._toolbox.tools
 
     def reply(self, turn: Turn) -> Iterator[Part]:
         try:
@@ -116,30 +110,17 @@ class Talker:
     # ------------------------------------------------------------ what is said
 
     def _answer(self) -> Iterator[Part]:
-        """Text as it is written, calls when they are complete, sound by segments."""
-        speaking, told, unsaid, calls = self.talking.utterance(), "", "", 0
-        most = min(self.manner.most, self._model.config.speech.longest_tokens)
+        return told(self._steps(), self.talking.utterance(), self.talking.text_of, self._toolbox)
+
+    def _steps(self) -> Iterator[Made]:
+        """Segments of the answer."""
+        most, stops = min(self.manner.most, self._model.config.speech.longest_tokens), self._model.stops
         for step in self._conversation.answer(self.manner.omega, most):
-            said = [token for token in self._conversation.said if token not in self._model.stops]
-            text, found = self.talking.text_of(said, self.tools)
-            if new := text[len(told) :]:
-                told, unsaid = text, unsaid + new
-                yield Wrote(new)
-            for call in islice(found, calls, None):
-                calls += 1
-                yield call
-                if self._toolbox is not None:
-                    yield ToolReturned(call.call_id, self._toolbox.run(call))
-            sound = speaking.say(step.segment, step.last)
-            if len(sound) or (step.last and unsaid):
-                yield Speech(sound, unsaid)
-                unsaid = ""
+            yield Made([token for token in self._conversation.said if token not in stops], step.segment, step.last)
 
 
 # ---------------------------------------------------------------- a trained model
 
-CODEC = "nano_units.safetensors"
-"""The codec in the folder of a nano model."""
 VOCODER = ("vocoder/g_00500000", "vocoder/config.json")
 """The vocoder in the folder of the released model: its weights and its sizes."""
 
@@ -162,13 +143,8 @@ def talker(
 @lru_cache(maxsize=2)
 def nano(folder: Path) -> Talking:
     """What the callers of the nano model in a folder share."""
-    model, codec = llama_omni_folder.load(folder), nano_codec.load(folder / CODEC)
-
-    def text_of(ids: Sequence[int], tools: Sequence[Tool]) -> tuple[str, tuple[ToolCall, ...]]:
-        text, calls = parted(model.words.decode(ids), tools)
-        return written(text), calls
-
-    return Talking(model, codec.said_hz, partial(Speaking, codec), text_of)
+    model, codec = llama_omni_folder.load(folder), nano_codec.load(folder / nano_codec.CODEC)
+    return Talking(model, codec.said_hz, partial(Speaking, codec), partial(said_and_called, model.words))
 
 
 @lru_cache(maxsize=1)

@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 
 import torch
 import yaml
-from huggingface_hub import snapshot_download
 from torch import Tensor
 from transformers import Qwen2Config
 
 from duologue.model.backbone import backbone
-from duologue.model.weights import Stored, WeightsError, fill, stored
+from duologue.model.weights import Stored, WeightsError, fill, folder_of, stored
 from duologue.systems.mini_omni import BOOKS, Config
 from duologue.systems.mini_omni_model import MiniOmni
 
@@ -68,7 +67,7 @@ def load(source: str | Path, dtype: torch.dtype = torch.float32, tts: bool = Fal
 
     Raises WeightsError for a folder without the two files, and for weights that do not fit the sizes.
     """
-    folder = _folder(source)
+    folder = folder_of(source, (WEIGHTS, SIZES))
     for name in (WEIGHTS, SIZES):
         if not (folder / name).is_file():
             raise WeightsError(f"{folder} holds no {name}: Mini-Omni was released as {WEIGHTS} and {SIZES}")
@@ -77,15 +76,6 @@ def load(source: str | Path, dtype: torch.dtype = torch.float32, tts: bool = Fal
     except yaml.YAMLError as error:
         raise WeightsError(f"{folder / SIZES} cannot be read ({error}): fetch it again") from error
     return assembled(sizes, stored(folder / WEIGHTS), folder / WEIGHTS, dtype=dtype, tts=tts)
-
-
-def _folder(source: str | Path) -> Path:
-    if Path(source).is_dir():
-        return Path(source)
-    try:
-        return Path(snapshot_download(str(source), allow_patterns=[WEIGHTS, SIZES]))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{str(source)!r} is no folder here, and no id on the hub: {error}") from error
 
 
 def assembled(

@@ -15,14 +15,13 @@ say "mm-hm" in the data.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -33,15 +32,12 @@ from duologue.desk import Desk
 from duologue.dialogue import Tool, ToolCall
 from duologue.duplex import LayoutSession, Talking
 from duologue.layout import Cell, Columns, Hear, Layout, Put, Say, Tokens
-from duologue.model.backbone import backbone, tokenizer_of
-from duologue.model.calls import parted
-from duologue.model.tokens import Drawn, Group, IdMap, Vectors, add_tokens
-from duologue.model.words import written as sentences
+from duologue.model.calls import said_and_called
+from duologue.model.one_vocabulary import OneVocabulary
 from duologue.streaming import Memory
 from duologue.train.stage import Stage
 from duologue.units import nano_codec
 from duologue.units.codec import Codec
-from duologue.whole import whole_folder
 
 # ---------------------------------------------------------------- sizes
 
@@ -212,29 +208,15 @@ def streams(
 # ---------------------------------------------------------------- the model
 
 
-class Codes(NamedTuple):
-    """Units that a model is given: how many, and, where the codec has them, a vector for each [codes, any width]."""
-
-    codes: int
-    vectors: Tensor | None = None
-
-
 @dataclass(frozen=True)
-class OmniFlatten:
-    """A causal language model of transformers with its tokenizer, to which tags and units were added."""
+class OmniFlatten(OneVocabulary):
+    """Tags and units are added to a text model (section 2)."""
 
-    lm: Any
-    words: Any
-    ids: IdMap
+    tag_tokens = TAG_TOKENS
+    sizes, sizes_file = Config, "omni_flatten.json"
+    called, made_by = "OmniFlatten", "recipes/omni_flatten.py makes one"
+
     config: Config
-
-    @classmethod
-    def grown(cls, lm: Any, words: Any, codes: Codes, config: Config, seed: int = 0) -> Self:
-        """Of a text model: tags and units are added to both, in place (section 2)."""
-        units = [f"<unit {n}>" for n in range(codes.codes)]
-        start = Drawn("normal") if codes.vectors is None else Vectors(codes.vectors)
-        groups = [Group("tags", TAG_TOKENS, special=True), Group("units", units, start, special=True, book=0)]
-        return cls(lm, words, add_tokens(lm, words, groups, seed), config)
 
     def without_text(self) -> Self:
         """The same model, of two streams (section 2.4): it writes neither what it hears nor what it says."""
@@ -250,18 +232,10 @@ class OmniFlatten:
         return range(self.tags.asr)
 
     def may_hold(self, stream: str) -> Tensor:
-        """Ids that the model may place in a stream of `full_duplex`."""
+        """Ids that the model may place in a stream of `full_duplex`, in rising order."""
         if stream == "speech":
             return torch.tensor([self.tags.silent_speech, *self.ids["units"].ids])
-        return torch.tensor([self.tags.silent_text, *self.texts])
-
-    def text_ids(self, text: str) -> list[int]:
-        ids: list[int] = self.words(text, add_special_tokens=False).input_ids
-        return ids
-
-    def unit_ids(self, codes: Iterable[int]) -> list[int]:
-        offset = self.ids["units"].offset
-        return [offset + int(code) for code in codes]
+        return torch.tensor([*self.texts, self.tags.silent_text])
 
     # ------------------------------------------------------------ talking (section 2.6)
 
@@ -282,40 +256,11 @@ class OmniFlatten:
 
     def text_of(self, ids: Sequence[int], tools: Sequence[Tool]) -> tuple[str, tuple[ToolCall, ...]]:
         """What is said of a text, and the calls of tools in it."""
-        said, calls = parted(self.words.decode(ids), tools)
-        return sentences(said), calls
-
-    # ------------------------------------------------------------ on the disk
-
-    def save(self, folder: str | Path) -> None:
-        """As a folder of transformers, with `ids.json` and `omni_flatten.json` beside the weights. Raises OSError
-        (disk full), and what was in the folder is still there."""
-        whole_folder(folder, self._write)
-
-    def _write(self, folder: Path) -> None:
-        self.lm.save_pretrained(folder)
-        self.words.save_pretrained(folder)
-        self.ids.save(folder)
-        (folder / "omni_flatten.json").write_text(json.dumps(asdict(self.config), indent=1))
-
-    @classmethod
-    def load(cls, folder: str | Path, dtype: torch.dtype = torch.float32) -> Self:
-        """What `save` wrote. Raises ValueError for a folder with something else."""
-        folder = Path(folder)
-        if not (folder / "omni_flatten.json").is_file():
-            raise ValueError(f"{folder} holds no OmniFlatten model; recipes/omni_flatten.py makes one")
-        try:
-            config = Config(**json.loads((folder / "omni_flatten.json").read_text()))
-            words = tokenizer_of(folder)
-            return cls(backbone(str(folder), dtype), words, IdMap.load(folder, words), config)
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{folder} holds an OmniFlatten model that cannot be read: {error}") from error
+        return said_and_called(self.words, ids, tools)
 
 
 # ---------------------------------------------------------------- a conversation
 
-CODEC = "nano_units.safetensors"
-"""The codec in a model's folder."""
 SHIPPED = Path(__file__).parents[1] / "weights" / "omni_flatten_nano"
 
 
@@ -328,7 +273,7 @@ def session(model: str | Path | None = None, now: Callable[[], datetime] = datet
 @lru_cache(maxsize=2)
 def loaded(folder: Path) -> Talking:
     """What the sessions of the model in a folder share."""
-    return OmniFlatten.load(folder).talking(nano_codec.load(folder / CODEC))
+    return OmniFlatten.load(folder).talking(nano_codec.load(folder / nano_codec.CODEC))
 
 
 # ---------------------------------------------------------------- stages (section 4)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from duologue.data.encode import Encoded, Stretch, spoken_words
-from duologue.data.tensors import Example
+from duologue.data.tensors import Example, woven_example
 from duologue.data.timed import TimedTurn, written
-from duologue.layout import Layout, Tokens, weave
+from duologue.layout import Tokens
 from duologue.model.words import CALL
 from duologue.systems.omni_flatten import (
     STREAMS,
@@ -28,13 +28,6 @@ HEARD_LATER = 3
 """Units after its end that a word of the user's is written: by then it can be told from a longer one."""
 BEFORE = 5
 """Units that are heard before an utterance that is listened to alone."""
-
-
-def example(layout: Layout, woven: Mapping[str, Any]) -> Example:
-    """What the loop learns from: tokens, the loss mask, and the number in STREAMS of each token's stream, all [S]."""
-    grid = weave(layout, woven)
-    number = np.array([*(STREAMS.index(name) for name in layout.streams), 0])
-    return {"tokens": grid.tokens[:, 0], "said": grid.said[:, 0], "stream": number[grid.stream[:, 0]]}
 
 
 # ---------------------------------------------------------------- alignment (section 2.1)
@@ -60,13 +53,13 @@ def _by_the_whole(model: OmniFlatten, row: Encoded) -> Iterator[Example]:
 def _by_ear(model: OmniFlatten, row: Encoded) -> Iterator[Example]:
     for utterance in utterances(row):
         if (heard := listened(model, row, utterance)) is not None:
-            yield example(hearing(model.config), heard)
+            yield woven_example(hearing(model.config), heard, STREAMS)
 
 
 def _sample(model: OmniFlatten, task: Any, stretch: Stretch) -> Example:
     said, _, _ = stretch.text.partition(CALL)
     speech, text = [*model.unit_ids(stretch.units), model.tags.eos], [*model.text_ids(said), model.tags.eot]
-    return example(alignment(task, model.tags), {"speech": speech, "text": text})
+    return woven_example(alignment(task, model.tags), {"speech": speech, "text": text}, STREAMS)
 
 
 def utterances(row: Encoded) -> list[list[Stretch]]:
@@ -119,7 +112,7 @@ def half_duplex_examples(model: OmniFlatten, rows: Sequence[Encoded]) -> Iterato
                 break
             woven["speech"] += [*model.unit_ids(answer.units), tags.eos]
         if woven["text"]:
-            yield example(layout, woven)
+            yield woven_example(layout, woven, STREAMS)
 
 
 def exchanges(row: Encoded) -> Iterator[tuple[list[Stretch], Stretch]]:
@@ -145,7 +138,7 @@ def _whole(model: OmniFlatten, row: Encoded, asked: Sequence[Stretch]) -> dict[s
 def full_duplex_examples(model: OmniFlatten, rows: Sequence[Encoded]) -> Iterator[Example]:
     """Conversations by chunk, with what is really heard while the user is silent."""
     for row in rows:
-        yield example(full_duplex(model.config), timed(model, row))
+        yield woven_example(full_duplex(model.config), timed(model, row), STREAMS)
 
 
 def two_streams_examples(model: OmniFlatten, rows: Sequence[Encoded]) -> Iterator[Example]:

@@ -16,23 +16,16 @@ malformed chunk can be generated.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import zip_longest
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
-
-import torch
-from torch import Tensor
+from typing import Literal, NamedTuple
 
 from duologue.layout import Columns, Layout, Put, Say
-from duologue.model.backbone import backbone, tokenizer_of
-from duologue.model.tokens import Drawn, Group, IdMap, Vectors, add_tokens
+from duologue.model.one_vocabulary import OneVocabulary
 from duologue.streaming import Memory
 from duologue.train.stage import Stage
-from duologue.whole import whole_folder
 
 # ---------------------------------------------------------------- sizes
 
@@ -135,59 +128,17 @@ def turn_based(alphabet: Alphabet, speakers: Sequence[int]) -> Layout:
 
 
 @dataclass(frozen=True)
-class SyncLLM:
-    """A causal language model of transformers with its tokenizer, to which tags and units were added."""
+class SyncLLM(OneVocabulary):
+    tag_tokens = TAG_TOKENS
+    sizes, sizes_file = Config, "sync_llm.json"
+    called, made_by = "SyncLLM", "`SyncLLM.grown` makes one of a text model"
 
-    lm: Any
-    words: Any
-    ids: IdMap
     config: Config
-
-    @classmethod
-    def grown(
-        cls, lm: Any, words: Any, codes: int, config: Config, vectors: Tensor | None = None, seed: int = 0
-    ) -> Self:
-        """Of a text model: tags and `codes` units are added to both, in place. `vectors`: what the codec knows of each
-        unit, [codes, any width]."""
-        units = [f"<unit {n}>" for n in range(codes)]
-        start = Drawn("normal") if vectors is None else Vectors(vectors)
-        groups = [Group("tags", TAG_TOKENS, special=True), Group("units", units, start, special=True, book=0)]
-        return cls(lm, words, add_tokens(lm, words, groups, seed), config)
 
     @property
     def alphabet(self) -> Alphabet:
         s0, s1 = self.ids["tags"].ids
         return Alphabet(s0, s1, self.ids["units"].ids)
-
-    def text_ids(self, text: str) -> list[int]:
-        ids: list[int] = self.words(text, add_special_tokens=False).input_ids
-        return ids
-
-    # ------------------------------------------------------------ on the disk
-
-    def save(self, folder: str | Path) -> None:
-        """As a folder of transformers, with `ids.json` and `sync_llm.json` beside the weights. Raises OSError (disk
-        full), and what was in the folder is still there."""
-        whole_folder(folder, self._write)
-
-    def _write(self, folder: Path) -> None:
-        self.lm.save_pretrained(folder)
-        self.words.save_pretrained(folder)
-        self.ids.save(folder)
-        (folder / "sync_llm.json").write_text(json.dumps(asdict(self.config), indent=1))
-
-    @classmethod
-    def load(cls, folder: str | Path, dtype: torch.dtype = torch.float32) -> Self:
-        """What `save` wrote. Raises ValueError for a folder with something else."""
-        folder = Path(folder)
-        if not (folder / "sync_llm.json").is_file():
-            raise ValueError(f"{folder} holds no SyncLLM model; `SyncLLM.grown` makes one of a text model")
-        try:
-            config = Config(**json.loads((folder / "sync_llm.json").read_text()))
-            words = tokenizer_of(folder)
-            return cls(backbone(str(folder), dtype), words, IdMap.load(folder, words), config)
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{folder} holds a SyncLLM model that cannot be read: {error}") from error
 
 
 # ---------------------------------------------------------------- stages (section 4)

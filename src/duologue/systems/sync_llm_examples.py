@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby, repeat
-from typing import Any
 
 import numpy as np
 
 from duologue.data.encode import Encoded, Stretch
-from duologue.data.tensors import Example
-from duologue.layout import Layout, weave
+from duologue.data.tensors import Example, woven_example
 from duologue.model.words import CALL
 from duologue.systems.sync_llm import PARTS_OF_TURN_BASED, STREAMS, SyncLLM, full_duplex, turn_based
 from duologue.systems.sync_llm_format import encode, streams
@@ -21,12 +19,6 @@ SPEECH_SHARE = (0.3, 0.9)
 SPREAD_OF_SHARE = 0.2
 Turn = tuple[int, list[Stretch]]
 """Who speaks (0 or 1), and the sentences."""
-
-
-def example(layout: Layout, woven: Mapping[str, Any]) -> Example:
-    """What the loop learns from: tokens, the loss mask, and the number in STREAMS of each token's stream, all [S]."""
-    grid = weave(layout, woven)
-    return {"tokens": grid.tokens[:, 0], "said": grid.said[:, 0], "stream": grid.stream[:, 0].clip(0)}
 
 
 # ---------------------------------------------------------------- stage 1: sentences, in text or in speech
@@ -81,7 +73,7 @@ def _sentences(model: SyncLLM, turns: Sequence[Turn], share: float, draw: np.ran
             )
         if following is not None:
             part.append((alphabet.s0, alphabet.s1)[following])
-    return example(turn_based(alphabet, speakers), woven)
+    return woven_example(turn_based(alphabet, speakers), woven, STREAMS)
 
 
 def _spoken(model: SyncLLM, sentence: Stretch) -> list[int]:
@@ -145,7 +137,7 @@ def channels(row: Encoded, silence: int) -> tuple[list[int], list[int]]:
 
 def _chunks(model: SyncLLM, own: Sequence[int], user: Sequence[int]) -> Example:
     chunks = encode(own, user, model.config)
-    return example(full_duplex(model.alphabet), streams(chunks, model.alphabet))
+    return woven_example(full_duplex(model.alphabet), streams(chunks, model.alphabet), STREAMS)
 
 
 # ---------------------------------------------------------------- by stage

@@ -188,8 +188,6 @@ class _Teller:
 
 # ---------------------------------------------------------------- a trained model
 
-CODEC = "nano_units.safetensors"
-"""The codec in a model's folder."""
 SHIPPED = Path(__file__).parents[1] / "weights" / "sync_llm_nano"
 
 
@@ -205,4 +203,4 @@ def session(
 @lru_cache(maxsize=2)
 def loaded(folder: Path) -> tuple[SyncLLM, Codec]:
     """What the sessions of the model in a folder share."""
-    return SyncLLM.load(folder), nano_codec.load(folder / CODEC)
+    return SyncLLM.load(folder), nano_codec.load(folder / nano_codec.CODEC)

@@ -15,6 +15,9 @@ from duologue.units.nano_decoder import DecoderConfig, NanoDecoder
 from duologue.units.nano_tokenizer import NanoTokenizer, TokenizerConfig
 from duologue.whole import whole_file
 
+CODEC = "nano_units.safetensors"
+"""Its file in the folder of a model that speaks with it."""
+
 
 class NanoCodec:
     """A `Codec` of one book at 25 Hz: any voice in, the assistant's voice out. On the CPU, in evaluation mode."""

@@ -37,9 +37,10 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from dataclasses import replace
 
-    from duologue.systems.omni_flatten import CODEC, STAGES, STREAMS, OmniFlatten
+    from duologue.systems.omni_flatten import STAGES, STREAMS, OmniFlatten
     from duologue.systems.omni_flatten_examples import EXAMPLES
     from duologue.train import Causal, Lora, NextToken, Run, fold_lora, train
+    from duologue.units.nano_codec import CODEC
     from duologue.whole import whole_file
 
     if options.stage not in EXAMPLES:
