@@ -3,7 +3,8 @@
     python recipes/nano_units.py --folder runs/nano_units
 
 Run it again to go on where it was stopped. It ends with what was reached, on voices and people that were not trained
-on, and leaves `nano_units.safetensors` in the folder.
+on, and leaves `nano_units.safetensors` in the folder. Since the units do not know who speaks, the decoder may have any
+voice there is speech of: `--voice person:ljspeech-LJ`, which leaves `nano_units_ljspeech-LJ.safetensors`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def main() -> None:
     options = parsed()
     torch.set_num_threads(1)
     speech = prepare(options.folder / "speech", options.recordings, options.share)
-    codec = make(speech, options.folder, options.recordings, options.tokenizer_steps, options.decoder_steps)
+    steps = (options.tokenizer_steps, options.decoder_steps)
+    codec = make(speech, options.folder, options.recordings, *steps, options.voice)
     print(*codec_table(codec, options.clips), sep="\n", flush=True)
 
 
@@ -47,12 +49,18 @@ def make(
     recordings: Path,
     tokenizer_steps: int = TOKENIZER.steps,
     decoder_steps: int = DECODER.steps,
+    voice: str = ASSISTANT,
 ) -> NanoCodec:
-    """Train both parts, from where `folder` was left, and write them to its `nano_units.safetensors`."""
+    """Train both parts, from where `folder` was left, and write them to its `nano_units.safetensors`; with another
+    voice than the assistant's, beside it. Raises ValueError where there is no speech of that voice."""
+    if not speech.numbers("train", voice):
+        raise ValueError(f"no speech of {voice!r} to learn from; there is {', '.join(sorted(speech.voices))}")
+    beside = "" if voice == ASSISTANT else f"_{voice.partition(':')[2]}"
     tokenizer = trained_tokenizer(speech, folder, recordings, tokenizer_steps)
     print(*tokenizer_table(tokenizer, speech), sep="\n", flush=True)
-    codec = NanoCodec(tokenizer, trained_decoder(speech, tokenizer, folder, decoder_steps))
-    save(codec, folder / "nano_units.safetensors")
+    learning = replace(DECODER, steps=decoder_steps, name=f"{DECODER.name}{beside}")
+    codec = NanoCodec(tokenizer, trained_decoder(speech, voice, tokenizer, learning, folder))
+    save(codec, folder / f"nano_units{beside}.safetensors")
     return codec
 
 
@@ -63,6 +71,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--share", type=float, default=1.0, help="share of the speech to make")
     parser.add_argument("--tokenizer-steps", type=int, default=TOKENIZER.steps)
     parser.add_argument("--decoder-steps", type=int, default=DECODER.steps)
+    parser.add_argument("--voice", default=ASSISTANT, help="that the decoder speaks with (default: %(default)s)")
     parser.add_argument("--clips", type=int, default=30, help="questions to ask at the end, of each voice")
     return parser.parse_args()
 
@@ -110,11 +119,11 @@ def ctc(letters: Tensor, batch: Heard) -> Tensor:
 # ---------------------------------------------------------------- decoder
 
 
-def trained_decoder(speech: Speech, tokenizer: NanoTokenizer, folder: Path, steps: int) -> NanoDecoder:
-    torch.manual_seed(DECODER.seed)
+def trained_decoder(speech: Speech, voice: str, tokenizer: NanoTokenizer, plan: Plan, folder: Path) -> NanoDecoder:
+    torch.manual_seed(plan.seed)
     model = NanoDecoder(DecoderConfig(tokenizer.config.levels), tokenizer.silence)
-    pieces = Pieces(speech, speech.numbers("train", ASSISTANT), tokenizer, PIECES, PIECE_UNITS, model.ahead_units)
-    learn(replace(DECODER, steps=steps), model, lambda step: decoder_losses(model, pieces, step), folder)
+    pieces = Pieces(speech, speech.numbers("train", voice), tokenizer, PIECES, PIECE_UNITS, model.ahead_units)
+    learn(plan, model, lambda step: decoder_losses(model, pieces, step), folder)
     return model
 
 

@@ -69,6 +69,11 @@ class Speech:
         clip, sound = self.clips[number]
         return sound[clip.start : clip.start + clip.samples].astype(np.float32) / np.float32(32768)
 
+    @property
+    def voices(self) -> set[str]:
+        """Of the clips to learn from."""
+        return {clip.voice for clip, _ in self.clips if clip.split == "train"}
+
     def numbers(self, split: Split, voice: str = "") -> list[int]:
         """The clips of a split whose voice begins with `voice`."""
         return [n for n, (c, _) in enumerate(self.clips) if c.split == split and c.voice.startswith(voice)]

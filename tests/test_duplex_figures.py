@@ -20,7 +20,7 @@ from duologue.duplex import Minds
 from duologue.engines.asr_grammar import counted, unmarked
 from duologue.evaluate import duplex_table
 from duologue.evaluate.acc_at_k import accuracy
-from duologue.evaluate.answers import Answered, answers_table, same_calls, score
+from duologue.evaluate.answers import Answered, Wrong, answers_table, same_calls, score
 from duologue.evaluate.conversing import SILENT, Track, tracks
 from duologue.evaluate.duplex import GOES_ON_UNITS, Turns, _goes_on, answered, asked_at, turns
 from duologue.layout import Grid, Layout, Put, Run, weave
@@ -142,6 +142,23 @@ def test_scores_are_shares_of_what_was_asked() -> None:
         None,
         {},
     )
+
+
+def test_what_is_heard_and_said_wrong_on_the_way() -> None:
+    def one(asked: str, heard: str, written: str, spoken: str | None) -> Answered:
+        return Answered("sums", asked, "", heard, written, True, spoken, None, None)
+
+    found = score(
+        [
+            one("What is 12 plus 7?", "what is twelve plus eleven", "It is 19.", "it is nineteen"),
+            one("Say ten.", "", "Ten.", "tent"),
+            one("Say ten.", "say ten", "Ten.", None),
+        ]
+    )
+    assert found.hearing == Wrong(pytest.approx(100 * 3 / 9), pytest.approx(100 * (2 + 6) / (21 + 6 + 6)))
+    assert found.speaking == Wrong(pytest.approx(100 * 1 / 4), pytest.approx(100 * 1 / (12 + 3)))
+    assert score([one("Say ten.", "", "Ten.", None)]).hearing is None
+    assert row(rendered(answers_table(found)), "speaks what it writes") == ["25.0,", "6.7"]
 
 
 # ---------------------------------------------------------------- turns

@@ -1,15 +1,18 @@
-"""Answers of the desk, checked by its program: what is written, what a recogniser hears of the speech, calls."""
+"""Answers of the desk, checked by its program: what is written, what a recogniser hears of the speech, calls; and what
+is heard and said wrong on the way, as OmniFlatten measures alignment (table 1): error rates of words and letters."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
 
 from duologue.desk import Question, check
+from duologue.desk.transcript import plain
 from duologue.dialogue import ToolCall
+from duologue.evaluate.quality import CHARACTERS, PLAIN, Errors, Normaliser, errors
 from duologue.session import Audio
 
 Ears = Callable[[Audio], str]
@@ -52,13 +55,27 @@ def same_calls(made: Sequence[ToolCall], wanted: Sequence[ToolCall]) -> bool:
 
 
 @dataclass(frozen=True)
+class Wrong:
+    """Error rates in percent: numbers in words, lower case, marks aside; letters without the spaces."""
+
+    words: float
+    letters: float
+
+
+@dataclass(frozen=True)
 class Score:
-    """Answers in percent, None where there was nothing to count; `by_topic` are (right in text, of how many)."""
+    """Answers in percent, None where there was nothing to count; `by_topic` are (right in text, of how many).
+
+    hearing    what it writes that it heard, against what was asked; None where it writes nothing of the kind
+    speaking   its speech, as a recogniser heard it, against what it wrote; None where nobody listened
+    """
 
     n: int
     text: float | None
     speech: float | None
     calls: float | None
+    hearing: Wrong | None
+    speaking: Wrong | None
     by_topic: Mapping[str, tuple[int, int]]
 
 
@@ -69,8 +86,22 @@ def score(answers: Sequence[Answered]) -> Score:
         text=percent([a.text_right for a in answers]),
         speech=percent([a.speech_right for a in answers if a.speech_right is not None]),
         calls=percent([a.calls_right for a in answers if a.calls_right is not None]),
+        hearing=wrong([(a.question, a.heard) for a in answers]),
+        speaking=wrong([(a.written, a.spoken) for a in answers if a.spoken is not None and a.written]),
         by_topic={topic: (right[topic], of[topic]) for topic in sorted(of)},
     )
+
+
+def wrong(pairs: Sequence[tuple[str, str]]) -> Wrong | None:
+    """Of (reference, what was made of it) in English; None where nothing was ever made."""
+    if not any(made for _, made in pairs):
+        return None
+    spelt = [(plain(reference, "en"), plain(made, "en")) for reference, made in pairs]
+    return Wrong(_rate(spelt, PLAIN), _rate(spelt, CHARACTERS))
+
+
+def _rate(pairs: Iterable[tuple[str, str]], normaliser: Normaliser) -> float:
+    return 100 * (sum((errors(*pair, normaliser) for pair in pairs), Errors()).rate or 0.0)
 
 
 def percent(flags: Sequence[bool | None]) -> float | None:
@@ -83,6 +114,8 @@ def answers_table(score: Score) -> Table:
         table.add_column(column, justify="right" if column else "left")
     for name, share in (("in text", score.text), ("in speech, as heard", score.speech), ("tool calls", score.calls)):
         table.add_row(name, shown(share))
+    for name, rates in (("hears: words, letters wrong", score.hearing), ("speaks what it writes", score.speaking)):
+        table.add_row(name, "–" if rates is None else f"{rates.words:.1f}, {rates.letters:.1f}")
     for topic, (right, of) in score.by_topic.items():
         table.add_row(f"[dim]  {topic}[/]", f"[dim]{right} of {of}[/]")
     return table

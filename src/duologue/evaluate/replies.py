@@ -1,7 +1,7 @@
 """How well a system that takes turns answers recorded users: each turn is given to it whole, as a detector cuts it out.
 
-Beside what is right: how long it takes (the machine's clock), how many words it is ahead in writing when its first
-sound is made, and how far its speech departs from its own text.
+Beside what is right: how long it takes (the machine's clock), and how many words it is ahead in writing when its first
+sound is made.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from rich.table import Table
 from duologue.desk import Question
 from duologue.dialogue import Message, ToolCall
 from duologue.evaluate.answers import Answered, Ears, judged, shown
-from duologue.evaluate.quality import Errors, errors
 from duologue.session import HEARD_HZ, Audio, Heard, Speech, Turn, TurnTaker, Wrote
 from duologue.sound.wav import resample
 from duologue.synthesis import Scene
@@ -107,8 +106,6 @@ class Delays:
     first_sound_ms   from the end of the turn to the first sound, once it is noticed that it ended
     whole_ms         to the end of the reply; `sound_s` is how long it sounds
     words_ahead      written when the first sound is made, on the average
-    speech_wer       words of the speech, as a recogniser heard them, that differ from the reply's own text, in percent
-                     (lower case, marks aside); None where nobody listened
     """
 
     n: int
@@ -116,20 +113,16 @@ class Delays:
     whole_ms: float | None
     sound_s: float | None
     words_ahead: float | None
-    speech_wer: float | None
 
 
-def delays(replies: Sequence[Replied], spoken: Sequence[str | None]) -> Delays:
+def delays(replies: Sequence[Replied]) -> Delays:
     sounding = [reply for reply in replies if reply.first_sound_s is not None]
-    pairs = [(r.written, heard) for r, heard in zip(replies, spoken, strict=True) if heard is not None and r.written]
-    wrong = sum((errors(*pair) for pair in pairs), Errors()).rate
     return Delays(
         n=len(sounding),
         first_sound_ms=_median([1000 * (reply.first_sound_s or 0.0) for reply in sounding]),
         whole_ms=_median([1000 * reply.whole_s for reply in sounding]),
         sound_s=_median([len(reply.sound) / HEARD_HZ for reply in sounding]),
         words_ahead=fmean(reply.words_ahead for reply in sounding) if sounding else None,
-        speech_wer=None if wrong is None else 100 * wrong,
     )
 
 
@@ -139,8 +132,8 @@ def _median(values: Sequence[float]) -> float | None:
 
 def delays_table(took: Delays) -> Table:
     table = Table(title=f"{took.n} replies with sound", box=None, title_justify="left", header_style="dim")
-    names = ("first sound, ms", "whole reply, ms", "it sounds, s", "words ahead", "speech against text, WER %")
-    values = (took.first_sound_ms, took.whole_ms, took.sound_s, took.words_ahead, took.speech_wer)
+    names = ("first sound, ms", "whole reply, ms", "it sounds, s", "words ahead")
+    values = (took.first_sound_ms, took.whole_ms, took.sound_s, took.words_ahead)
     for name in names:
         table.add_column(name, justify="right")
     table.add_row(*map(shown, values))

@@ -103,7 +103,7 @@ def _turn_taker(options: argparse.Namespace) -> list[Table]:
     heard = (list(conversed(make(), row, user)) for row, user in zip(asked, users, strict=True))
     found, ears = _told(heard, "questions", len(users)), _ears(options)
     answers = [answered(row, replies, ears) for row, replies in zip(asked, found, strict=True)]
-    took = delays([replies[-1] for replies in found], [answer.spoken for answer in answers])
+    took = delays([replies[-1] for replies in found])
     _write(options.folder, answers, delays=asdict(took))
     return [answers_table(score(answers)), delays_table(took)]
 
