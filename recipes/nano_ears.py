@@ -106,7 +106,8 @@ def vectors(folder: Path, corpus: str, front: NanoFront, rows: Sequence[Encoded]
 def _heard(front: NanoFront, path: Path) -> NDArray[np.float16]:
     audio = torch.from_numpy(read_channels(path, HEARD_HZ)[:, 0].copy())[None]
     audio = functional.pad(audio, (0, -audio.shape[1] % UNIT_SAMPLES))
-    return front.all_vectors(audio)[0].half().numpy()
+    with torch.autocast("cpu", torch.bfloat16):
+        return front.all_vectors(audio)[0].half().numpy()
 
 
 def examples(ears: NanoEars, rows: Sequence[Encoded], heard: Sequence[NDArray[np.float16]]) -> Iterator[Example]:

@@ -89,6 +89,7 @@ def main() -> None:
     for taught in NANO:
         with timed(folder, taught.name):
             learn(model, taught, rows, folder / taught.name, options.seed)
+    model.lm.to(torch.bfloat16)
     model.save(folder / "model")
     shutil.copyfile(codec, folder / "model" / nano_codec.CODEC)
 

@@ -57,24 +57,29 @@ class Variant:
 
 
 ALL = ("alignment", "half_duplex", "full_duplex")
+HEARD = Variant("full recipe, and writes what it hears", ALL, Config(heard_chunk=3))
 CURRICULUM = (
     Variant("straight to three streams", ALL[2:], Config()),
     Variant("without half duplex", (ALL[0], ALL[2]), Config()),
     Variant("full recipe", ALL, Config()),
     Variant("full recipe, two streams", ALL, Config(text_chunk=0)),
-    Variant("full recipe, and writes what it hears", ALL, Config(heard_chunk=3)),
+    HEARD,
 )
-CHUNKS = tuple(
-    Variant(f"chunks of {speech}", ALL, Config(speech, text, heard))
-    for speech, text, heard in ((2, 1, 1), (5, 1, 2), (10, 2, 3), (20, 4, 6))
+CHUNKS = (
+    *(Variant(f"the same, chunks of {chunk[0]}", ALL, Config(*chunk)) for chunk in ((2, 1, 1), (5, 1, 2))),
+    HEARD,
+    Variant("the same, chunks of 20", ALL, Config(20, 4, 6)),
 )
+"""Of tokens of speech, text and what is heard; those of 10 are the variant that writes what it hears."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one variant and seed: held-out loss, nats; answers and turns in percent; times in ms of the stream."""
+    """Of one variant and seed: held-out loss, nats; words heard wrong, answers and turns in percent; times in ms of the
+    stream."""
 
     loss: float
+    misheard: float | None
     answers: float | None
     takes_5: float | None
     takes_10: float | None
@@ -159,6 +164,7 @@ class Bench:
         found = turns(rows, list(tracks(talking, users)), talking.codec.unit_hz)
         return Figures(
             loss,
+            answers.hearing.words if answers.hearing else None,
             answers.text if model.config.text_chunk else None,
             found.takes.within[5],
             found.takes.within[10],
