@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterator
 
+from duologue.desk.clock import MONTH, WEEKDAY
 from duologue.desk.facts import FACTS
-from duologue.desk.intents import Asked
+from duologue.desk.intents import Asked, sentence_case
+from duologue.desk.kinds import Kind
 from duologue.desk.language import LANGUAGE, WORD
 from duologue.desk.rules import Language
 
 
 def statements(language: Language) -> tuple[str, ...]:
-    """Every fact as the desk states it, and how every word is spelt. None of them is a question's wording."""
+    """Every fact as the desk states it, how every word is spelt, how days and months follow each other. None of them is
+    a question's wording."""
     facts = [
         Asked(intent, {kind.name: value}, language, _whenever).solved().text
         for intent in FACTS
@@ -23,7 +27,15 @@ def statements(language: Language) -> tuple[str, ...]:
     words = [
         f"{word}{is_spelt} {Asked(spell, {'word': word}, language, _whenever).solved().text}" for word in WORD.values
     ]
-    return (*dict.fromkeys(facts), *words)
+    return (*dict.fromkeys(facts), *words, *_in_order(WEEKDAY, language), *_in_order(MONTH, language))
+
+
+def _in_order(kind: Kind, language: Language) -> Iterator[str]:
+    """Each with its neighbours."""
+    names = [kind.write(value, language) for value in kind.values]
+    for before, name, after in zip((names[-1], *names), names, (*names[1:], names[0]), strict=False):
+        en = f"{before} comes before {name}, and {after} after it."
+        yield sentence_case({"en": en, "zh": f"{name}的前面是{before}，后面是{after}。"}[language])
 
 
 def _whenever() -> datetime.datetime:
