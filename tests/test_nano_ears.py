@@ -74,6 +74,13 @@ def test_an_utterance_without_end_is_heard_in_bounded_memory() -> None:
     assert state.body.keys.shape == before
 
 
+def test_a_word_that_is_told_again_at_once_is_the_same_word() -> None:
+    rows = ears().body.get_output_embeddings().weight.detach()
+    told = ("one", "one", None, "one", "two", None, None, None, "two")
+    states = 100 * rows[[ears().nothing if word is None else WORDS.index(word) for word in told]]
+    assert ears().read(states) == "one two two"
+
+
 def test_weights_are_written_and_read(tmp_path: Path) -> None:
     save(ears(), tmp_path / "ears.safetensors")
     again = load(tmp_path / "ears.safetensors")

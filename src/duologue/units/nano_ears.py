@@ -33,6 +33,8 @@ from duologue.whole import whole_file
 
 MEMORY = Memory(slots=1000, sink=25, spare=200)
 """Of an utterance: what is said in 32 s at least. What is older is forgotten."""
+AGAIN = 3
+"""States after a word within which it cannot have been said again."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,16 @@ class NanoEars(nn.Module):
         return [self.read(states) for states in self.whole(audio)]
 
     def read(self, states: Tensor) -> str:
-        """The words that states [T, D] tell of."""
+        """The words that states [T, D] tell of. What is told again at once is the same word: its end is not sharp."""
         written = self.body.get_output_embeddings()(states).argmax(-1).tolist()
-        return " ".join(self.config.vocabulary[word] for word in written if word != self.nothing)
+        words, before, ended = list[str](), self.nothing, 0
+        for at, word in enumerate(written):
+            if word == self.nothing:
+                continue
+            if word != before or at - ended > AGAIN:
+                words.append(self.config.vocabulary[word])
+            before, ended = word, at
+        return " ".join(words)
 
     # ------------------------------------------------------------ learning
 
