@@ -11,13 +11,11 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-import warnings
 from collections.abc import Callable
-from typing import Any
 
 import torch
-from torch import nn
 
+from duologue.model.int8 import int8
 from duologue.systems.mini_omni import BOOKS, Question, Task
 from duologue.systems.mini_omni_decoding import Decoding, answered
 from duologue.systems.mini_omni_model import MiniOmni
@@ -26,7 +24,6 @@ from duologue.systems.mini_omni_released import RELEASED, built
 HEARD = 52
 """Features of about a second of sound: a prompt of 55 steps."""
 Clock = Callable[[], float]
-quantize: Any = torch.ao.quantization.quantize_dynamic
 
 
 def model_of(kind: str) -> MiniOmni:
@@ -36,12 +33,7 @@ def model_of(kind: str) -> MiniOmni:
     model.added.books.embedding.weight.data[model.config.marks.eoa] = 0
     if kind == "bf16":
         return model.to(torch.bfloat16)
-    if kind == "int8":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for part in (model.lm, model.added.marks, model.added.books):
-                quantize(part, {nn.Linear}, torch.qint8, inplace=True)
-    return model
+    return int8(model) if kind == "int8" else model
 
 
 def step_ms(model: MiniOmni, task: Task, parallel: bool, steps: int, clock: Clock) -> list[float]:

@@ -14,12 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from rich.progress import track
@@ -60,6 +60,7 @@ You answer by voice. Reply to the message below as a person would say it:
 Reply with JSON alone: {"response": "..."}"""
 
 Row = dict[str, Any]
+Read = TypeVar("Read")
 
 
 class DroppedError(Exception):
@@ -137,15 +138,23 @@ class ByMind:
         return self._written(ANSWER, question, "response")
 
     def _written(self, system: str, text: str, field: str) -> str:
-        messages = [Message("system", system), Message("user", text)]
-        for _ in range(TRIES):
-            written = "".join(piece for piece in self._llm.think(messages, ()) if isinstance(piece, str))
-            if found := re.search(r"\{.*\}", written, re.DOTALL):
-                try:
-                    return str(json.loads(found.group())[field]).strip()
-                except (ValueError, KeyError, TypeError):
-                    continue
-        raise DroppedError(f"the mind wrote no JSON with a {field!r}")
+        written = as_json(self._llm, system, text, lambda fields: str(fields[field]).strip())
+        if written is None:
+            raise DroppedError(f"the mind wrote no JSON with a {field!r}")
+        return written
+
+
+def as_json(llm: LLM, system: str, text: str, read: Callable[[Row], Read]) -> Read | None:
+    """What `read` makes of the JSON object that a model replies with; None where it writes none that can be read."""
+    messages = [Message("system", system), Message("user", text)]
+    for _ in range(TRIES):
+        written = "".join(piece for piece in llm.think(messages, ()) if isinstance(piece, str))
+        if found := re.search(r"\{.*\}", written, re.DOTALL):
+            try:
+                return read(json.loads(found.group()))
+            except (ValueError, KeyError, TypeError):
+                continue
+    return None
 
 
 class ByDesk:

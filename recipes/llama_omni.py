@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,11 +21,18 @@ from random import Random
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
+import instruct_s2s_reading
 import nano_text
-from duologue.data.encode import Encoded, Stretch
+from duologue.data.encode import Encoded, Stretch, units_of
 from duologue.data.tensors import Example
+from duologue.model.adapter import IGNORED, SPEECH_ID
 from duologue.model.backbone import backbone, tokenizer_of
+from duologue.model.words import CALL, END
+from duologue.sound import Audio
 from duologue.systems import llama_omni
 from duologue.systems.llama_omni import LlamaOmni
 from duologue.systems.llama_omni_folder import save
@@ -39,14 +46,26 @@ from duologue.systems.llama_omni_stages import (
     speaking_examples,
 )
 from duologue.systems.omni_flatten_examples import exchanges
-from duologue.train import OwnLoss, Run, train
+from duologue.train import OwnLoss, Run, Stage, train
+from duologue.train.loss import Tensors
 from duologue.units import nano_codec, nano_ears
+from duologue.units.nano_codec import NanoCodec
 from duologue.units.nano_ears import NanoEars
 from duologue.units.nano_front import NanoFront
 from nano_ears import vectors, window
 from omni_flatten import DIALOGUES, QUESTIONS, timed
 from omni_flatten_data import codec_in, made, parser
 
+BEGINNING = Stage(
+    "adapter",
+    2e-3,
+    batch_tokens=4_096,
+    row_tokens=512,
+    steps=200,
+    trains=("adapter.*",),
+    warmup_steps=20,
+    final_rate=0.03,
+)
 ANSWERING = replace(
     STAGES[0],
     learning_rate=2e-3,
@@ -56,8 +75,17 @@ ANSWERING = replace(
     final_rate=0.03,
     muon=("lm.*.layers.*",),
 )
-SPEAKING = replace(STAGES[1], learning_rate=2e-3, batch_tokens=1_024, epochs=6, warmup_steps=50, final_rate=0.03)
-WRITTEN = 60_000
+SPEAKING = replace(
+    STAGES[1],
+    learning_rate=3e-3,
+    batch_tokens=1_024,
+    epochs=2,
+    warmup_steps=50,
+    final_rate=0.03,
+    muon=("speech.llama.layers.*",),
+)
+PLACING = replace(SPEAKING, name="placing", epochs=None, steps=250)
+WRITTEN = 20_000
 """Questions that it goes on to answer in writing, so that it forgets no arithmetic while it learns to hear."""
 HELD_OUT = 64
 
@@ -66,12 +94,15 @@ def main() -> None:
     options = parsed()
     torch.set_num_threads(options.threads)
     folder, own = options.folder, options.folder / "llama_omni"
+    own.mkdir(exist_ok=True)
     rows, model = made(options), untrained(folder, options.seed)
     codec = nano_codec.load(codec_in(folder))
     with timed(own, "ears"):
         assert isinstance(model.ears, NanoEars)
         hear = partial(heard, model.ears, codec.tokenizer, folder)
         lessons = [lesson for name in (*DIALOGUES, *QUESTIONS) for lesson in hear(name, rows[name])]
+        if options.instructions:
+            lessons += instruct_s2s_reading.lessons(options.instructions, options.sound, model.ears, codec_units(codec))
     with timed(own, "answering"):
         learn_to_answer(model, lessons, own / "answering", options.seed)
     with timed(own, "speaking"):
@@ -83,7 +114,16 @@ def main() -> None:
 def parsed() -> argparse.Namespace:
     found = parser(__doc__)
     found.add_argument("--seed", type=int, default=0)
+    found.add_argument(
+        "--instructions", type=Path, help="learn from these too: InstructS2S, or recipes/instruct_s2s.py's"
+    )
+    found.add_argument("--sound", type=Path, default=Path(), help="the folder in which their sound files lie")
     return found.parse_args()
+
+
+def codec_units(codec: NanoCodec) -> Callable[[Audio], tuple[int, ...]]:
+    """Units of an answer's sound, [N] at 16 kHz."""
+    return lambda audio: tuple(units_of(audio, codec.tokenizer).tolist())
 
 
 def untrained(folder: Path, seed: int) -> LlamaOmni:
@@ -100,20 +140,31 @@ def heard(
     ears: NanoEars, front: NanoFront, folder: Path, corpus: str, rows: Sequence[Encoded]
 ) -> Iterator[list[Exchange]]:
     """Each conversation, up to an answer that is cut: what the ears make of each question, its answer, its units."""
+    answers, questions = list[list[Stretch]](), list[NDArray[np.float16]]()
     for row, vectors_of_row in zip(rows, vectors(folder, corpus, front, rows), strict=True):
-        found = list[Exchange]()
-        for asked, answer in exchanges(row):
-            found.append(Exchange(_states(ears, asked, vectors_of_row), answer.text, _spoken(answer)))
-            if answer.cut:
-                break
-        if found:
-            yield found
+        told = _up_to_a_cut(list(exchanges(row)))
+        answers.append([answer for _, answer in told])
+        questions += [vectors_of_row[slice(*window(asked, len(vectors_of_row)))] for asked, _ in told]
+    states = iter(_states(ears, questions))
+    for of_row in filter(None, answers):
+        yield [Exchange(next(states), answer.text, _spoken(answer)) for answer in of_row]
 
 
-def _states(ears: NanoEars, asked: Sequence[Stretch], vectors_of_row: NDArray[np.float16]) -> NDArray[np.float16]:
-    start, end = window(asked, len(vectors_of_row))
-    states = ears.states(torch.from_numpy(vectors_of_row[start:end].astype(np.float32))[None])
-    return states[0].half().numpy()
+def _up_to_a_cut(told: list[tuple[list[Stretch], Stretch]]) -> list[tuple[list[Stretch], Stretch]]:
+    cut = next((number for number, (_, answer) in enumerate(told, 1) if answer.cut), len(told))
+    return told[:cut]
+
+
+def _states(ears: NanoEars, questions: Sequence[NDArray[np.float16]], batch: int = 64) -> list[NDArray[np.float16]]:
+    """Of the front's vectors [T, D] of each: those of like length together."""
+    found = dict[int, NDArray[np.float16]]()
+    order = sorted(range(len(questions)), key=lambda n: len(questions[n]))
+    for chosen in (order[first : first + batch] for first in range(0, len(order), batch)):
+        rows = [torch.from_numpy(questions[n].astype(np.float32)) for n in chosen]
+        with torch.autocast("cpu", torch.bfloat16):
+            states = ears.states(pad_sequence(rows, batch_first=True)).half()
+        found |= {n: own[: len(questions[n])].clone().numpy() for n, own in zip(chosen, states, strict=True)}
+    return [found[n] for n in range(len(questions))]
 
 
 def _spoken(answer: Stretch) -> tuple[int, ...]:
@@ -128,9 +179,33 @@ def learn_to_answer(model: LlamaOmni, lessons: Sequence[Sequence[Exchange]], fol
     drawn = Random(0).sample(lessons, len(lessons))
     longest = ANSWERING.row_tokens or 0
     learnt = [one for lesson in drawn if len((one := answering_example(model, lesson))["said"]) <= longest]
+    train(ByEar(model), replace(BEGINNING, seed=seed), Run(folder / "adapter", bf16=True), learnt, objective=OwnLoss())
     run = Run(folder, bf16=True, validate_every_steps=200)
     stage = replace(ANSWERING, seed=seed)
     train(AnsweringLessons(model), stage, run, learnt[HELD_OUT:] + written(model), learnt[:HELD_OUT])
+
+
+class ByEar(nn.Module):
+    """The adapter before everything else, as the loop calls it: it learns to make, of neighbouring features, the
+    language model's own vectors of the words that the ears write there. So from the first step on, sound reads like
+    text with gaps."""
+
+    def __init__(self, model: LlamaOmni) -> None:
+        super().__init__()
+        assert isinstance(model.ears, NanoEars)
+        self.adapter, self._stacked = model.adapter, model.config.stacked
+        self._write = [model.ears.body.get_output_embeddings()]
+        ids = model.words.convert_tokens_to_ids(list(model.ears.config.vocabulary))
+        table = model.lm.get_input_embeddings().weight.detach()[ids]
+        self._words = torch.cat((table, torch.zeros_like(table[:1])))
+
+    def forward(self, batch: Tensors) -> Tensor:
+        features, stacks = batch["features"].float(), (batch["tokens"] == SPEECH_ID).sum(1)
+        with torch.no_grad():
+            each = self._write[0](features).softmax(-1).float() @ self._words
+            wanted = each.unflatten(1, (-1, self._stacked)).sum(2)
+        real = torch.arange(wanted.shape[1]) < stacks[:, None]
+        return functional.mse_loss(self.adapter(features)[real].float(), wanted[real])
 
 
 def written(model: LlamaOmni) -> list[Example]:
@@ -141,10 +216,44 @@ def written(model: LlamaOmni) -> list[Example]:
 
 def learn_to_speak(model: LlamaOmni, lessons: Sequence[Sequence[Exchange]], folder: Path, seed: int) -> None:
     spoken = [lesson for lesson in lessons if any(exchange.units for exchange in lesson)]
-    learnt = list(speaking_examples(model.eval(), Random(0).sample(spoken, len(spoken))))
+    with torch.autocast("cpu", torch.bfloat16):
+        learnt = list(speaking_examples(model.eval(), Random(0).sample(spoken, len(spoken))))
+    shown = [{**example, "labels": placed(model, example)} for example in learnt]
+    run, pad = Run(folder / "placing", bf16=True, validate_every_steps=100), {**PAD, "labels": IGNORED}
+    train(Placed(model), replace(PLACING, seed=seed), run, shown[HELD_OUT:], shown[:HELD_OUT], OwnLoss(), pad)
     run = Run(folder, bf16=True, validate_every_steps=200)
     stage = replace(SPEAKING, seed=seed)
     train(SpeakingLessons(model), stage, run, learnt[HELD_OUT:], learnt[:HELD_OUT], OwnLoss(), PAD)
+
+
+def placed(model: LlamaOmni, example: Example) -> NDArray[np.int64]:
+    """A label for each row of the speech decoder: units where the words would lie if all letters lasted equally long,
+    blanks elsewhere. Calls of tools are not spoken."""
+    words, rows_a_token = (
+        model.words.convert_ids_to_tokens(example["tokens"].tolist()),
+        model.speech.sizes.labels_per_token,
+    )
+    spoken = words[: words.index(CALL)] if CALL in words else words
+    letters = [1 if word == END else len(word) for word in spoken] + [0] * (len(words) - len(spoken))
+    units, ends = example["units"], np.cumsum([0, *letters])
+    middles = (np.arange(len(units)) + 0.5) / len(units) * ends[-1]
+    rows = np.floor(np.interp(middles, ends, rows_a_token * np.arange(len(ends)))).astype(np.int64)
+    rows = np.maximum.accumulate(rows - np.arange(len(rows))) + np.arange(len(rows))
+    labels = np.full(rows_a_token * len(words), model.speech.blank)
+    labels[rows[rows < len(labels)]] = units[rows < len(labels)]
+    return labels
+
+
+class Placed(nn.Module):
+    """The speech decoder before CTC, as the loop calls it: each row is told its label. CTC alone is silent for long."""
+
+    def __init__(self, model: LlamaOmni) -> None:
+        super().__init__()
+        self.speech = model.speech
+
+    def forward(self, batch: Tensors) -> Tensor:
+        logits = self.speech(batch["states"].float())
+        return functional.cross_entropy(logits.float().mT, batch["labels"], ignore_index=IGNORED)
 
 
 if __name__ == "__main__":

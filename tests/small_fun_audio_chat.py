@@ -22,6 +22,7 @@ from duologue.units.nano_ears import EarsConfig, NanoEars
 from small_units import codec
 
 WORDS = ("one", "two", "three", "plus", "is", "what", "four", "five", "okay", "then", "say", "again", ".")
+CALLS = ("set_timer", "take_note", "seconds", "text", "=")
 CODES = 40
 MEMORY = Memory(slots=400)
 SIZES = {
@@ -42,11 +43,18 @@ def windows() -> OmniEars:
     ).eval()
 
 
-def small(config: Config, width: int = 32, seed: int = 5, ears: LiveEars | None = None) -> FunAudioChat:
-    words = words_tokenizer(WORDS)
+def small(
+    config: Config, width: int = 32, seed: int = 5, ears: LiveEars | None = None, codes: int = CODES
+) -> FunAudioChat:
+    words = words_tokenizer((*WORDS, *CALLS))
     lm = Qwen3Config(vocab_size=len(words), hidden_size=width, intermediate_size=48, tie_word_embeddings=True, **SIZES)
-    head = Qwen3Config(vocab_size=1, hidden_size=24, intermediate_size=32, max_position_embeddings=2000, **SIZES)
-    return FunAudioChat.grown(ears or windows(), backbone(lm, seed=3), words, CODES, config, head, seed)
+    head = Qwen3Config(vocab_size=1, hidden_size=24, intermediate_size=32, max_position_embeddings=10_240, **SIZES)
+    return FunAudioChat.grown(ears or windows(), backbone(lm, seed=3), words, codes, config, head, seed)
+
+
+def plain(group: int = 5) -> Config:
+    """As the report has it, in the chat of the small words."""
+    return Config(group, chat=nano().chat)
 
 
 def compatible(config: Config) -> Config:
@@ -56,7 +64,7 @@ def compatible(config: Config) -> Config:
 
 @cache
 def model_of(kind: str) -> FunAudioChat:
-    return small(nano() if kind == "anew" else compatible(nano()))
+    return small({"anew": nano(), "plain": plain(), "compatible": compatible(nano())}[kind])
 
 
 def voice(seconds: float, seed: int = 0, loudness: float = 0.1) -> Audio:

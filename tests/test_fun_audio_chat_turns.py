@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from duologue.dialogue import Message
-from duologue.session import Failed, Part, Speech, Turn, Wrote
-from duologue.systems.fun_audio_chat_turns import Talker, nano, talker
-from small_fun_audio_chat import kept, voice
+from duologue.data.tensors import collate
+from duologue.desk import Desk
+from duologue.dialogue import Message, ToolCall
+from duologue.model.calls import said_and_called
+from duologue.model.picking import Picking
+from duologue.session import Failed, Part, Speech, ToolReturned, Turn, Wrote
+from duologue.sound import Audio
+from duologue.systems import fun_audio_chat_turns
+from duologue.systems.fun_audio_chat import nano as nano_config
+from duologue.systems.fun_audio_chat_examples import Turn as Turned
+from duologue.systems.fun_audio_chat_examples import example, heard
+from duologue.systems.fun_audio_chat_results import in_tags, in_words
+from duologue.systems.fun_audio_chat_turns import Talker, Talking, nano, talker
+from small_fun_audio_chat import kept, small, voice
+
+
+@pytest.fixture(autouse=True)
+def short_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was never trained does not end by itself."""
+    monkeypatch.setattr(fun_audio_chat_turns, "MOST_STEPS", 16)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +62,7 @@ def test_a_turn_that_was_none_changes_nothing(folder: Path) -> None:
     one, two = talker(folder), talker(folder)
     parts = two.reply(Turn(0, (), voice(0.7, 3)))
     next(parts)
-    parts.close()
+    parts.close()  # type: ignore[attr-defined]
     assert answer(two, 1, (), seed=1) == answer(one, 0, (), seed=1)
 
 
@@ -81,3 +101,111 @@ def test_no_sound_is_told_and_the_call_goes_on(folder: Path) -> None:
 
 def test_callers_share_the_weights(folder: Path) -> None:
     assert talker(folder).talking.model is nano(folder).model
+
+
+# ---------------------------------------------------------------- calls
+
+TIMER, NOTE = "<call> set_timer seconds = 5 </call>", "<call> take_note text = one two </call>"
+DONE = "<call> seconds = 5 </call> <call> text = one two </call>"
+UNITS = [n % 7 for n in range(31)]
+
+
+class Silent:
+    """An utterance without sound."""
+
+    def say(self, units: Sequence[int], last: bool = False) -> Audio:
+        return np.zeros(len(units), np.float32)
+
+
+@pytest.fixture(scope="module")
+def called() -> Talking:
+    """A model that knows one conversation by heart: two things are called at once, their results read, and told."""
+    model = small(nano_config(), width=48)
+    turns = [
+        Turned("user", sound=heard(model, voice(0.7, 4))),
+        Turned("assistant", f"{TIMER} {NOTE}"),
+        Turned("user", DONE),
+        Turned("assistant", "okay then .", units=UNITS),
+    ]
+    batch = collate([[example(model, turns)]])
+    trained = [p for name, p in model.named_parameters() if not name.startswith("ears.")]
+    optimizer = torch.optim.Adam(trained, lr=4e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        model(batch).mean().backward()
+        optimizer.step()
+    calls = (model.words.convert_tokens_to_ids("<call>"),)
+    text_of = partial(said_and_called, model.words)
+    return Talking(model, 16_000, Silent, text_of, "", Picking(), calls, in_words)
+
+
+def parts_of(one: Talker, monkeypatch: pytest.MonkeyPatch) -> list[Part]:
+    monkeypatch.setattr(fun_audio_chat_turns, "MOST_STEPS", 60)
+    return list(one.reply(Turn(0, (), voice(0.7, 4))))
+
+
+def test_calls_are_made_and_what_is_said_follows_their_results(
+    called: Talking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk()
+    one = Talker(called, desk)
+    parts = parts_of(one, monkeypatch)
+    calls = [part for part in parts if isinstance(part, ToolCall)]
+    assert [(call.name, call.parsed()) for call in calls] == [
+        ("set_timer", {"seconds": 5}),
+        ("take_note", {"text": "one two"}),
+    ]
+    returned = [part for part in parts if isinstance(part, ToolReturned)]
+    assert [part.call_id for part in returned] == [call.call_id for call in calls]
+    assert [json.loads(part.output) for part in returned] == [{"seconds": 5}, {"text": "one two"}]
+    assert (len(desk.timers), desk.notes) == (1, ("one two",))
+    first_sound = next(n for n, part in enumerate(parts) if isinstance(part, Speech) and len(part.audio))
+    assert max(map(parts.index, returned)) < first_sound
+    assert said(parts)[0] == "Okay then."
+    assert sum(len(part.audio) for part in parts if isinstance(part, Speech)) == len(UNITS)
+
+
+def test_a_model_reads_its_results_as_it_was_taught_to(called: Talking, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The columns of the call are those of the lesson; so they are when it is read anew."""
+    model, one = called.model, Talker(called, Desk())
+    parts_of(one, monkeypatch)
+    exchange = one._exchanges[0]
+    lesson = [
+        Turned("user", sound=heard(model, voice(0.7, 4))),
+        Turned("assistant", f"{TIMER} {NOTE}"),
+        Turned("user", DONE),
+        Turned("assistant", "okay then .", units=UNITS),
+    ]
+    tokens = example(model, lesson)["tokens"]
+    assert one._talk.calls[0].columns().tokens.tolist() == tokens.tolist()
+    assert [each.asked for each in exchange.rounds] == ["", DONE]
+    goes_on = (Message("user", ""), Message("assistant", "Okay", interrupted=True))
+    one._recall(goes_on)
+    assert model.words.decode(exchange.rounds[0].said) == f"{TIMER} {NOTE}"
+    assert model.words.decode(exchange.rounds[1].said) == "okay"
+
+
+def test_what_was_called_stays_called_when_nothing_was_heard_of_it(
+    called: Talking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fun_audio_chat_turns, "MOST_STEPS", 60)
+    one = Talker(called, Desk())
+    parts = one.reply(Turn(0, (), voice(0.7, 4)))
+    while not isinstance(next(parts), ToolReturned):
+        pass
+    parts.close()  # type: ignore[attr-defined]
+    one._recall((Message("user", ""),))
+    assert "<call> set_timer" in called.model.words.decode(one._exchanges[0].rounds[0].said)
+
+
+def test_without_tools_nothing_is_run(called: Talking, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = parts_of(Talker(called), monkeypatch)
+    assert not [part for part in parts if isinstance(part, ToolReturned)]
+
+
+def test_results_are_told_in_words_and_in_tags() -> None:
+    results = [json.dumps({"order": {"coffee_drink": "latte", "size": "small"}}), json.dumps({"notes": ["one", "two"]})]
+    assert in_words(results) == (
+        "<call> order = coffee_drink = latte, size = small </call> <call> notes = one, two </call>"
+    )
+    assert in_tags(results[1:]) == '<tool_response>\n{"notes": ["one", "two"]}\n</tool_response>'

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from duologue.desk.errands import TOOLS
 from duologue.dialogue import Tool, ToolCall
-from duologue.evaluate.function_calling import Rules, Verdict, accuracy, judge, judge_row, read_calls
+from duologue.evaluate.bfcl import exactly
+from duologue.evaluate.function_calling import (
+    REPORTED,
+    Rules,
+    Verdict,
+    accuracy,
+    accuracy_table,
+    judge,
+    judge_row,
+    read_calls,
+)
 
 
 def tool(name: str, required: tuple[str, ...] = (), **types: Any) -> Tool:
@@ -291,3 +301,22 @@ def test_accuracy_is_the_share_of_rows_that_are_right() -> None:
     assert result.share.low < 0.6 < result.share.high
     assert accuracy(verdicts) == result
     assert accuracy([]).share.value is None
+
+
+def test_exactly_these_calls_are_right_and_no_others() -> None:
+    wanted = [call("set_timer", minutes=5, label="egg"), call("play", artist="Bach")]
+    truth = exactly(wanted)
+    assert fault(wanted, truth) == fault(wanted[::-1], truth) == ""
+    assert fault(wanted[:1], truth) == "count"
+    assert fault([wanted[0], call("play", artist="Brahms")], truth) == "value"
+    assert fault([call("set_timer", minutes=5), wanted[1]], truth) == "missing"
+
+
+def test_measured_sets_stand_below_what_was_reported() -> None:
+    table = accuracy_table({"ours": accuracy([Verdict()] * 3 + [Verdict("name")]), "one": accuracy([Verdict()])})
+    columns = [list(column.cells) for column in table.columns]
+    assert len(columns[0]) == len(REPORTED) + 2
+    assert columns[0][-2:] == ["ours", "one"]
+    assert str(columns[1][-2]).startswith("75.00 (")
+    assert [column[-2] for column in columns[2:4]] == ["3 of 4", "name 1"]
+    assert columns[1][-1] == "1 of 1"

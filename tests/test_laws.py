@@ -14,6 +14,7 @@ import pytest
 
 import small_fun_audio_chat
 import small_llama
+import small_mini
 import small_omni
 import small_sync
 from duologue import talk
@@ -33,6 +34,7 @@ UNTRAINED = {
     "sync_llm": small_sync.kept,
     "llama_omni": small_llama.kept,
     "fun_audio_chat": small_fun_audio_chat.kept,
+    "mini_omni": small_mini.kept,
 }
 """Makes a folder of small weights, for each of TRAINED and DUPLEX."""
 

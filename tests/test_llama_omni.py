@@ -129,6 +129,27 @@ def test_a_segment_goes_out_as_soon_as_it_may() -> None:
             waiting -= len(step.segment)
 
 
+@laws
+@given(omega=st.one_of(st.integers(1, 150), st.just(inf)), seed=st.integers(0, 30), most=st.integers(1, 40))
+def test_thrift_changes_no_segment(omega: float, seed: int, most: int) -> None:
+    each, thrifty = (
+        list(asked(small(), seed, Memory(300)).answer(omega, most, thrifty=thrifty)) for thrifty in (False, True)
+    )
+    assert [step.segment for step in thrifty] == [step.segment for step in each]
+    assert units(thrifty) == units(each)
+
+
+def test_thrift_runs_the_decoder_no_oftener_than_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, runs = small(), list[int]()
+    true = model.speech.step
+    monkeypatch.setattr(model.speech, "step", lambda s, state: runs.append(s.shape[1]) or true(s, state))  # type: ignore[func-returns-value]
+    answers = {omega: len(list(asked(model).answer(omega, 12, thrifty=True))) for omega in (1, 76, inf)}
+    ones = answers[1]
+    assert runs[:ones] == [1] * ones
+    assert runs[ones] == min(4, answers[76])
+    assert runs[-1] == answers[inf]
+
+
 def test_units_are_lively() -> None:
     """Else what is asserted here would say little."""
     said = units(list(asked(small()).answer(most=12)))

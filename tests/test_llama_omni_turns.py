@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from math import inf
 from pathlib import Path
 from shutil import copyfile
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -36,7 +38,7 @@ from duologue.train import OwnLoss, Run, Stage, train
 from duologue.turns import TurnSession
 from duologue.units import nano_codec
 from duologue.units.speaking import Speaking
-from small_llama import tiny
+from small_llama import kept, tiny
 from small_units import codec
 from test_llama_omni import small, sound
 
@@ -136,6 +138,29 @@ def test_no_sound_is_told_and_the_call_goes_on() -> None:
     assert answer(one, 1) == answer(talking(), 0)
 
 
+def test_a_question_of_ten_minutes_is_told_and_the_call_goes_on() -> None:
+    one = talking()
+    (failed,) = one.reply(Turn(0, (), sound(600)))
+    assert isinstance(failed, Failed)
+    assert "no room for 600 s of sound: it takes 6000 positions" in failed.message
+    assert answer(one, 1) == answer(talking(), 0)
+
+
+def test_omega_may_change_between_turns_and_what_is_said_does_not() -> None:
+    one, first, told = talking(), list[int](), list[tuple[str, bytes]]()
+    for number, omega in enumerate((1, 5, inf)):
+        one.manner = replace(one.manner, omega=omega)
+        parts = list(one.reply(Turn(number, (), sound())))
+        told.append(said(parts))
+        sounding = next(n for n, part in enumerate(parts) if isinstance(part, Speech) and len(part.audio))
+        first.append(sum(isinstance(part, Wrote) for part in parts[:sounding]))
+    assert first[0] < first[-1]
+    assert first == sorted(first)
+    for text, audio in told[1:]:
+        assert text == told[0][0]
+        np.testing.assert_allclose(*(np.frombuffer(own, np.float32) for own in (audio, told[0][1])), atol=1e-5)
+
+
 def test_it_talks_in_a_session() -> None:
     heard = np.concatenate((np.zeros(8000), sound(1.0), np.zeros(32_000))).astype(np.float32)
     conversation = converse(TurnSession(talking(), EnergyVad()), heard)
@@ -163,6 +188,21 @@ def test_a_folder_holds_all_of_it(tmp_path: Path) -> None:
         load(tmp_path / "elsewhere")
     with pytest.raises(TypeError, match="only NanoEars"):
         save(small(), tmp_path)
+
+
+@pytest.mark.parametrize(("bits", "least"), [("int8", 0.99), ("int4", 0.9)])
+def test_a_folder_is_loaded_in_few_bits(tmp_path: Path, bits: Literal["int8", "int4"], least: float) -> None:
+    kept(tmp_path / "model")
+    whole, small = load(tmp_path / "model"), load(tmp_path / "model", bits)
+    assert not any(isinstance(layer, torch.nn.Linear) for layer in small.lm.modules())
+    states = torch.randn(1, 6, 64)
+    one, other = (
+        model.lm.get_decoder()(inputs_embeds=states.to(model.lm.dtype), use_cache=False).last_hidden_state
+        for model in (whole, small)
+    )
+    assert least < torch.nn.functional.cosine_similarity(one.ravel(), other.float().ravel(), 0) < 0.99999
+    talk = talker(tmp_path / "model", dtype=bits)
+    assert said(list(talk.reply(Turn(0, (), sound()))))[1]
 
 
 def test_the_released_model_talks_with_its_vocoder(

@@ -60,7 +60,8 @@ def prompt_of(asked: Question) -> Tokens:
     def columns() -> Any:
         return prompt(CONFIG, asked.task, asked.features, asked.typed, asked.history)
 
-    return weave(Layout(columns, ("user",), len(LANES)), {"user": [M.pad_a] * asked.features}).tokens
+    heard = sum(map(len, asked.sounds))
+    return weave(Layout(columns, ("user",), len(LANES)), {"user": [M.pad_a] * heard}).tokens
 
 
 # ---------------------------------------------------------------- layouts
@@ -112,6 +113,32 @@ def test_a_learned_delay_is_the_same_sequence_with_its_pads_asked_for(
     if speaks(task):
         assert len(learned) == len(prompt_of(one.question)) + frames + BOOKS + 1
         assert learned[-1, BOOKS - 1] == M.eoa
+
+
+def test_what_was_heard_before_stands_there_as_it_was_heard() -> None:
+    """The prompt of the earlier question, its answer in text, then the question."""
+    first, now = question("A1T2", 1), question("A1A2", 2)
+    assert first.heard is not None
+    assert now.heard is not None
+    both = replace(now, history=((first.heard, [1, 2]),))
+    before, after = prompt_of(first), prompt_of(now)
+    told = np.array([[M.pad_a] * BOOKS + [token] for token in (1, 2, M.eot)])
+    np.testing.assert_array_equal(prompt_of(both), np.concatenate((before, told, after)))
+    (example,) = Examples(CONFIG, [Sample(both, [3], np.zeros((BOOKS, 2), np.int64))])
+    np.testing.assert_array_equal(example["features"][example["heard"]], torch.cat((first.heard, now.heard)).numpy())
+    asked = replace(both, history=((first.heard[:, :2], [1, 2]),))
+    with pytest.raises(ValueError, match=r"the model hears \[T, 6\]"):
+        next(answered(small(), asked))
+    assert [*answered(small(), both, Decoding(most_steps=9))] != [*answered(small(), now, Decoding(most_steps=9))]
+
+
+def test_examples_are_chosen_and_joined() -> None:
+    one, two = (Examples(CONFIG, [sample(task, seed) for seed in range(3)]) for task in ("A1A2", "T1T2"))
+    both = (one + two).chosen([4, 0])
+    assert [len(both), len(both[1:])] == [2, 1]
+    for found, wanted in zip(both, (two[1], one[0]), strict=True):
+        for name in wanted:
+            np.testing.assert_array_equal(found[name], wanted[name])
 
 
 def test_history_stands_before_a_question_as_if_typed() -> None:
@@ -416,6 +443,19 @@ def test_a_text_model_stays_as_it_is_when_speech_is_added() -> None:
     assert not torch.equal(rows[0], rows[2])
     assert len(torch.unique(rows[0], dim=0)) == BOOKS * CONFIG.book
     assert all(torch.equal(tensor, before[name]) for name, tensor in lm.state_dict().items())
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_text_model_goes_on_to_write_as_it_did(tied: bool) -> None:
+    """Grown whole, it predicts in the lane of text what it predicted alone, whatever came before."""
+    lm, words_as = language_model(tied=tied), {"input_t": 3, "eot": 4, "answer_t": 5}
+    asked, said = [7, 8, 9], [10, 11]
+    with torch.no_grad():
+        alone = lm(torch.tensor([[3, *asked, 4, 5, *said]])).logits[:, 5:]
+        model = MiniOmni.grown_whole(lm, CONFIG, words_as)
+        rows = batch(CONFIG, [Sample(Question("T1T2", None, asked), said)])
+        states = whole(model.lm, model.embedded(rows["tokens"][:, :8], rows["heard"][:, :8], rows["features"][:0, 0]))
+    torch.testing.assert_close(model.text_logits(states)[:, 5:, :TEXT], alone, atol=1e-4, rtol=1e-4)
 
 
 def trained_by(stage: Stage, model: MiniOmni) -> set[str]:

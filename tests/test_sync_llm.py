@@ -34,8 +34,10 @@ from duologue.systems.sync_llm_call import Call, StreamingMind
 from duologue.systems.sync_llm_examples import (
     EXAMPLES,
     channels,
+    listening_examples,
     no_overlap_examples,
     speech_share,
+    swapped,
     turn_based_examples,
     turns_of,
     two_channel_examples,
@@ -44,6 +46,7 @@ from duologue.systems.sync_llm_format import Chunk, Part, after, decode, encode,
 from duologue.systems.sync_llm_talk import LIKELIEST, SyncSession, Talking
 from duologue.train import Causal, NextToken, Run, Stage, train
 from duologue.units import nano_codec
+from duologue.units.codec import decode_whole
 from duologue.units.speaking import Voice
 from layouts import S0, S1
 from little_training import losses
@@ -353,6 +356,34 @@ def test_a_sentence_is_in_text_or_in_units(monkeypatch: pytest.MonkeyPatch) -> N
     assert of_share(1.0, monkeypatch, row) == spoken
 
 
+def test_who_learns_to_listen_reads_each_word_behind_its_sound() -> None:
+    what, plus, four, okay, five, done = conversation().stretches
+    (example,) = listening_examples(model(), [conversation()])
+    theirs = ["[S1]", *by_word(what), *by_word(plus), "[S0]", *parts("four."), *units(four)]
+    assert told(example) == [
+        *theirs,
+        *["[S1]", *by_word(five), "[S0]", *parts("five is five. okay, done."), *units(done)],
+    ]
+    steady = replace(plus, units=(7,) * 4 + (8,) * (len(plus.units) - 4), turn=None)
+    (held,) = listening_examples(model(), [replace(conversation(), stretches=(steady,))])
+    assert told(held) == ["[S1]", "<unit 7>", *parts("two"), "<unit 8>", *parts("plus"), *parts("two")]
+    (alone,) = listening_examples(model(), [replace(conversation(), stretches=(replace(plus, turn=None), okay))])
+    assert told(alone) == ["[S1]", *by_word(plus), "[S1]", *by_word(okay)]
+
+
+def by_word(stretch: Stretch) -> list[str]:
+    """Each word behind the units that are new in it, slowly."""
+    found, start = list[str](), stretch.start
+    for word, end in zip(stretch.text.split(), stretch.ends, strict=True):
+        before = (None, *stretch.units)[start - stretch.start]
+        said = stretch.units[start - stretch.start : end - stretch.start]
+        new = [unit for held, unit in zip((before, *said), said, strict=False) if unit != held]
+        found += [*(f"<unit {unit}>" for unit in new), *parts(word)]
+        start = end
+    rest = units(replace(stretch, units=stretch.units[start - stretch.start - 1 :]))[1:]
+    return [*found, *rest]
+
+
 def test_an_answer_that_was_cut_ends_the_turns() -> None:
     assert [speaker for speaker, _ in turns_of(conversation())] == [1, 0, 1, 0]
     assert [speaker for speaker, _ in turns_of(conversation(cut=True))] == [1, 0, 1]
@@ -430,6 +461,18 @@ def test_long_recordings_are_cut_into_windows() -> None:
     cut = [sounded(window, made, length) for window, length in zip(windows, lengths, strict=True)]
     for speaker, channel in enumerate(sounded(whole, made, len(conversation().user))):
         assert [unit for window in cut for unit in window[speaker]] == channel
+
+
+def test_with_sides_exchanged_each_says_what_the_other_said() -> None:
+    row = conversation()
+    own, user = channels(swapped(row, SILENCE), SILENCE)
+    for stretch in row.stretches:
+        channel = own if stretch.speaker == "user" else user
+        assert tuple(channel[stretch.start : stretch.start + len(stretch.units)]) == stretch.units
+    said = [stretch for stretch in row.stretches if stretch.speaker == "user"]
+    asks = {place for one in said for place in range(one.start, one.start + len(one.units))}
+    assert all(unit == SILENCE for place, unit in enumerate(own) if place not in asks)
+    assert [speaker for speaker, _ in turns_of(swapped(row, SILENCE))] == [0, 1, 0, 1]
 
 
 # ---------------------------------------------------------------- learning
@@ -637,6 +680,28 @@ def test_a_part_ends_as_likely_as_either_tag() -> None:
     torch.testing.assert_close(shown[0].softmax(-1), outcomes / outcomes.sum())
 
 
+@pytest.mark.parametrize("config", [paper(), EXACT])
+@LATENCIES
+def test_what_it_is_told_to_say_is_said_and_remembered(latency_chunks: int, config: Config) -> None:
+    """Then it goes on by itself, as if it had said so of its own accord."""
+    draw, mind = np.random.default_rng(1), WholeMind(model(config))
+    call = opened(mind, latency_chunks, config, model(config))
+    told = np.repeat(draw.integers(0, CODES, 5 * config.slots), 3)[: 5 * config.slots].tolist()
+    call.tell(told)
+    said = []
+    for _ in range(9):
+        said.append(call.speak())
+        call.hear(draw.integers(0, CODES, config.slots).tolist())
+    own, _ = decode([Chunk(part, ()) for part in said[:5]], config, SILENCE)
+    assert said[:5] == [chunk.own for chunk in encode(told, told, config)]
+    assert config != EXACT or own == told
+    assert any(said[5:])
+    chunks, _ = read(mind.context, model(config).alphabet, config)
+    assert [chunk.own for chunk in chunks][latency_chunks + 1 : latency_chunks + 6] == said[:5]
+    with pytest.raises(ValueError, match="whole chunks of 4 units, not 3"):
+        call.tell(told[:3])
+
+
 def test_a_call_begins_with_chunks_of_both() -> None:
     with pytest.raises(ValueError, match="begins with a chunk of the user's"):
         Call(WholeMind(model()), model().alphabet, paper(), [(1,)], [])
@@ -666,6 +731,17 @@ def conversed(session: SyncSession, sound: Audio) -> list[Said]:
 
 def sound_of(said: Sequence[Said]) -> Audio:
     return np.concatenate([one.audio for one in said])
+
+
+def test_who_opens_a_call_begins_with_what_was_given() -> None:
+    """Its sound is that of the opening, the frames being later by the latency."""
+    opening = [7, 7, 8, 9, 9, 9, 9, 3, 4, 4]
+    session = SyncSession(replace(talking(), model=model(EXACT)), opening)
+    said = sound_of(conversed(session, np.zeros(20 * FRAME, np.float32)))
+    wanted = decode_whole(small_codec(), torch.tensor([[opening]]))[0].numpy()
+    start = (4 + session.delay_frames) * FRAME
+    np.testing.assert_allclose(said[start : start + 8 * FRAME], wanted[: 8 * FRAME], atol=1e-5)
+    assert not said[:start].any()
 
 
 @LATENCIES

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.axes import Axes
 
 from duologue.evaluate.timing import Span, Tracks
 from duologue.evaluate.turn_taking import events
@@ -229,3 +230,20 @@ def test_a_call_is_kept_in_files(tmp_path: Path) -> None:
     assert [len(one) for one in kept["events"]] == [len(one) for one in call.events]
     assert (tmp_path / "call.png").read_bytes().startswith(b"\x89PNG")
     assert {u.speaker for u in call.dialogue} <= {"user", "assistant"}
+
+
+def test_the_lanes_of_a_picture_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    real = Axes.text
+
+    def noted(self: Axes, x: float, y: float, text: str, **how: object) -> object:
+        written.append(text)
+        return real(self, x, y, text, **how)
+
+    monkeypatch.setattr(Axes, "text", noted)
+    call = exchange(Player(DRAWN), Player(DRAWN), 1.0)
+    save(call, tmp_path / "call.wav", EnergyVad())
+    assert {"first", "second"} <= set(written)
+    save(call, tmp_path / "call.wav", EnergyVad(), ("asks", "answers"))
+    assert {"asks", "answers"} <= set(written)
+    assert "duologue" not in written

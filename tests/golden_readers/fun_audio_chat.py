@@ -78,7 +78,7 @@ def model(path: Path) -> None:
     """Each tensor lies in its place; a checkpoint with one too few, too many or of another shape is refused."""
     ours, tensors = load(path.parent), load_file(path)
     assert torch.equal(ours.units.table.weight, tensors["audio_tower.embed_tokens.weight"])
-    assert torch.equal(ours.adapter.weight, tensors["audio_tower.continual_output_matching.weight"])
+    assert torch.equal(ours.adapter.get_parameter("weight"), tensors["audio_tower.continual_output_matching.weight"])
     name = "audio_invert_tower.pre_matching.bias"
     refused(ours, {k: v for k, v in tensors.items() if k != name}, f"missing: {name}")
     refused(ours, tensors | {"strange": torch.zeros(1)}, "not of this model: strange")
@@ -194,7 +194,7 @@ def inference(ours: FunAudioChat, golden: dict[str, Tensor]) -> None:
 
 def mismatch(ours: FunAudioChat, golden: dict[str, Tensor]) -> None:
     """The finished turn as a training example: sound has half its size, and units get other logits."""
-    tokens, sound, heard = prompt(ours, golden)
+    tokens, _, heard = prompt(ours, golden)
     close(0.5 * ours.adapter(heard), golden["mismatch.user_5hz_train_inputs"], 1e-5, "halved")
     close(ours.adapter(heard), golden["mismatch.user_5hz_infer_inputs"], 1e-5, "whole")
     text = [ours.marks.opens, *golden["mismatch.text_ids"][1].tolist(), *ours.marks.ends]
@@ -204,19 +204,18 @@ def mismatch(ours: FunAudioChat, golden: dict[str, Tensor]) -> None:
         "speech": golden["mismatch.speech_ids"][1, :45].tolist(),
     }
     woven = torch.from_numpy(weave(ours.layout(), streams).tokens)
-    place_of = torch.zeros(1, len(woven), ours.ears.width)
-    place_of[0, : len(sound)][sound] = heard
-    batch = {"tokens": woven[None], "position": torch.arange(len(woven))[None], "heard": place_of}
-    _, spoken = ours.states(batch)
+    batch = {"tokens": woven[None], "position": torch.arange(len(woven))[None], "heard": heard[None]}
+    spoken = ours.head(*ours.head_inputs(batch, ours.states(batch)), batch["position"])
     logits = ours.units.logits(ours.head.leave(spoken[0, 48:57]))
     close(logits, golden["mismatch.teacher_forced_logits"], 1e-4, "units of the finished turn")
 
 
 def training(ours: FunAudioChat, golden: dict[str, Tensor], recorded: dict[str, Any]) -> None:
     """Two samples in one batch, the ears learning, too."""
-    batch = collate([[sample] for sample in train_samples(ours, golden, recorded)], ours.padding)
+    batch = collate([[sample] for sample in train_samples(ours, golden, recorded)], {"tokens": ours.unit_ids.pad})
     assert torch.equal(ours.before(batch["tokens"][..., 1:])[0].flatten(), golden["train.srh_previous_ids"][0])
-    hidden, spoken = ours.states(batch)
+    hidden = ours.states(batch)
+    spoken = ours.head(*ours.head_inputs(batch, hidden), batch["position"])
     for row, at in enumerate(recorded["batch"]["rows"]):
         first, last, length = at["audio_bos_position"], at["audio_eos_position"], at["length"]
         text = ours.lm.lm_head(hidden[row, first - 1 : length])

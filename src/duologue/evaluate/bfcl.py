@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from duologue.dialogue import Tool
+from duologue.dialogue import Tool, ToolCall
 
 Given = Sequence[tuple[str, Mapping[str, Any]]]
 """Calls: the function's name, and its arguments."""
@@ -22,6 +22,11 @@ _TYPES: Mapping[str, type] = {
 }  # fmt: skip
 _LISTS = ("array", "tuple")
 _UNHEARD = re.compile(r"[ ,./\-_*^]")
+
+
+def exactly(calls: Sequence[ToolCall]) -> list[dict[str, dict[str, list[Any]]]]:
+    """The truth that asks for these calls and no others."""
+    return [{call.name: {key: [value] for key, value in call.parsed().items()}} for call in calls]
 
 
 def fault(given: Given, tools: Sequence[Tool], truth: Sequence[Mapping[str, Any]]) -> str:

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rich.table import Table
+
 from duologue.dialogue import Tool, ToolCall
 from duologue.evaluate import acebench, bfcl
 from duologue.evaluate.distribution import Interval, bootstrap
@@ -128,3 +130,36 @@ def accuracy(verdicts: Sequence[Verdict], seed: int = 0) -> Accuracy:
     share = bootstrap(right, lambda drawn: sum(drawn) / len(drawn) if drawn else None, seed)
     faults = Counter(verdict.fault for verdict in verdicts if verdict.fault)
     return Accuracy(sum(right), len(right), share, dict(faults.most_common()))
+
+
+REPORTED = {
+    "Fun-Audio-Chat 8B": ("66.30 / 54.50", "92.73 / 87.63", "79.79", "76.19"),
+    "Fun-Audio-Chat 30B-A3B": ("76.40 / 59.10", "92.21 / 86.29", "84.13", "79.63"),
+    "GPT-Audio": ("68.30 / 60.20", "88.58 / 83.60", "66.77", "73.49"),
+    "Gemini-2.5-Pro": ("68.30 / 53.40", "88.41 / 80.91", "79.19", "74.04"),
+    "Step-Audio2-mini": ("38.90 / 4.50", "77.51 / 49.73", "41.92", "42.51"),
+}
+"""Rows of SpeechFCEval that are right, % (technical report of Fun-Audio-Chat): ACE and BFCL single / parallel,
+SmartInteract, the mean of the five."""
+
+
+def accuracy_table(measured: Mapping[str, Accuracy]) -> Table:
+    """Sets of rows beside what was reported of others."""
+    table = Table(title="function calls right, %", box=None, title_justify="left", header_style="dim")
+    for name in ("", "ACE single / parallel", "BFCL single / parallel", "SmartInteract", "mean"):
+        table.add_column(name, justify="right" if name else "left")
+    for model, shares in REPORTED.items():
+        table.add_row(f"[dim]{model}, reported[/]", *(f"[dim]{share}[/]" for share in shares))
+    for name, found in measured.items():
+        table.add_row(name, *_measured(found))
+    return table
+
+
+def _measured(found: Accuracy) -> tuple[str, ...]:
+    """Share with its interval, rows, faults."""
+    share = found.share
+    if share.value is None or share.low is None or share.high is None:
+        return (f"{found.right} of {found.rows}",)
+    interval = f"{100 * share.value:.2f} ({100 * share.low:.1f} to {100 * share.high:.1f})"
+    faults = ", ".join(f"{fault} {count}" for fault, count in found.faults.items())
+    return interval, f"{found.right} of {found.rows}", faults

@@ -1,4 +1,4 @@
-"""A conversation as a picture: two lanes, waveforms, words, and the moments that matter."""
+"""A conversation as a picture: two lanes with names, waveforms, words, and the moments that matter."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from duologue.whole import whole_file
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_LANES: dict[Speaker, tuple[str, str, float]] = {
-    "user": ("person", "#0f766e", 1.0),
-    "assistant": ("duologue", "#c2410c", -1.0),
-}
+Names = tuple[str, str]
+"""Of the left channel and of the right one."""
+
+_LANES: dict[Speaker, tuple[str, float]] = {"user": ("#0f766e", 1.0), "assistant": ("#c2410c", -1.0)}
 _COLUMNS_PER_S = 80
 _S_PER_ROW = 12.0
 
 
-def draw(conversation: Conversation, path: str | Path) -> None:
+def draw(conversation: Conversation, path: str | Path, names: Names = ("person", "duologue")) -> None:
     """Save the timeline as a picture (.png, .svg, .pdf): whole or not at all."""
     import matplotlib
 
@@ -35,14 +35,14 @@ def draw(conversation: Conversation, path: str | Path) -> None:
     row_s = duration_s / rows
     figure = Figure(figsize=(12, 2.6 * rows), layout="constrained")
     for row, axes in enumerate(np.atleast_1d(figure.subplots(rows, 1))):
-        _draw_row(axes, conversation, row * row_s, (row + 1) * row_s)
+        _draw_row(axes, conversation, names, row * row_s, (row + 1) * row_s)
     axes.set_xlabel("seconds")
     kind = Path(path).suffix.lstrip(".") or "png"
     whole_file(path, lambda file: figure.savefig(file, format=kind, dpi=110))
 
 
-def _draw_row(axes: Axes, conversation: Conversation, start_s: float, end_s: float) -> None:
-    for channel, (speaker, (name, colour, centre)) in enumerate(_LANES.items()):
+def _draw_row(axes: Axes, conversation: Conversation, names: Names, start_s: float, end_s: float) -> None:
+    for channel, (speaker, (colour, centre)) in enumerate(_LANES.items()):
         _draw_wave(axes, conversation.sound[:, channel], conversation.hz, start_s, end_s, centre, colour)
         for utterance in conversation.dialogue.of(speaker):
             if utterance.start_s < end_s and utterance.end_s > start_s:
@@ -53,7 +53,8 @@ def _draw_row(axes: Axes, conversation: Conversation, start_s: float, end_s: flo
             if start_s <= utterance.start_s < end_s:
                 text = utterance.text + (" —" if utterance.cut else "")
                 axes.text(utterance.start_s, centre * 1.62, text, color=colour, va="center", fontsize=8, clip_on=True)
-        axes.text(-0.008, 0.75 if centre > 0 else 0.25, name, transform=axes.transAxes, ha="right", color=colour)
+        height = 0.75 if centre > 0 else 0.25
+        axes.text(-0.008, height, names[channel], transform=axes.transAxes, ha="right", color=colour)
     _draw_marks(axes, conversation, start_s, end_s)
     axes.set(xlim=(start_s, end_s), ylim=(-2, 2), yticks=[])
     axes.spines[["top", "left", "right"]].set_visible(False)

@@ -169,6 +169,7 @@ def exchange(
 
 # ---------------------------------------------------------------- figures
 
+NAMES: timeline.Names = ("first", "second")
 DEADLOCK_S = 10.0
 """Silence of both from which on a call is stuck."""
 BABBLE_S = 5.0
@@ -228,14 +229,14 @@ def _share(spans: Sequence[Span], tracks: Tracks) -> float:
 # ---------------------------------------------------------------- files
 
 
-def save(call: Exchange, path: str | Path, vad: Vad | None = None) -> Figures:
+def save(call: Exchange, path: str | Path, vad: Vad | None = None, names: timeline.Names = NAMES) -> Figures:
     """Write the stereo file, and beside it the timeline (.png) and the statistics (.json), which are returned too."""
     path = Path(path)
     how_it_went = figures(heard_events(call, vad))
     as_json = json.dumps(_told(call, how_it_went), ensure_ascii=False, indent=1)
     wav.write(path, call.sound, call.hz)
     whole_file(path.with_suffix(".json"), lambda file: file.write(as_json.encode()))
-    timeline.draw(Conversation(call.sound, call.hz, (), call.dialogue), path.with_suffix(".png"))
+    timeline.draw(Conversation(call.sound, call.hz, (), call.dialogue), path.with_suffix(".png"), names)
     return how_it_went
 
 

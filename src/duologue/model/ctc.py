@@ -143,7 +143,7 @@ class SpeechDecoder(nn.Module):
     # ------------------------------------------------------------ layers
 
     def _projected(self, states: Tensor) -> Tensor:
-        projected: Tensor = self.input_proj(states.to(self.input_proj.weight.dtype))
+        projected: Tensor = self.input_proj(states.to(self.llama.dtype))
         return projected
 
     def _rows(self, states: Tensor) -> Tensor:

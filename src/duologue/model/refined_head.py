@@ -28,12 +28,20 @@ Choose = Callable[[Tensor, Sequence[Sequence[int]]], Sequence[int]]
 
 
 class GroupedUnits(nn.Module):
-    """A table of units, and one vector for a group of them. The row of `pad` learns nothing where it is read."""
+    """A table of units, and one vector for a group of them. The row of `pad` learns nothing where it is read. Rows
+    begin with a length of about 1: what is said is compared with them."""
 
     def __init__(self, units: int, pad: int, width: int, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        self.table = nn.Embedding(units, width, padding_idx=pad, dtype=dtype)
+        rows = torch.randn(units, width, dtype=dtype) / width**0.5
+        self.table = nn.Embedding(units, width, padding_idx=pad, _weight=rows.index_fill(0, torch.tensor(pad), 0))
         self.matching = nn.Linear(width, width, bias=False, dtype=dtype)
+
+    @torch.no_grad()
+    def begin_alike(self, known: Tensor, seed: int = 0) -> None:
+        """Let units begin the more alike the more alike `known` [units, K] is, what their codec knows of them."""
+        spread = torch.randn(known.shape[1], self.table.embedding_dim, generator=torch.Generator().manual_seed(seed))
+        self.table.weight[: len(known)] = nn.functional.normalize(known @ spread, dim=-1)
 
     def forward(self, units: Tensor) -> Tensor:
         """[..., k] → [..., D]"""

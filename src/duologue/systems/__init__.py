@@ -31,6 +31,12 @@ def _llama_omni(model: str | Path | None = None, now: Callable[[], datetime] = d
     return llama_omni_turns.talker(model, now)
 
 
+def _mini_omni(model: str | Path | None = None, now: Callable[[], datetime] = datetime.now) -> TurnTaker:
+    from duologue.systems import mini_omni_turns
+
+    return mini_omni_turns.talker(model, now)
+
+
 def _fun_audio_chat(model: str | Path | None = None, now: Callable[[], datetime] = datetime.now) -> TurnTaker:
     from duologue.systems import fun_audio_chat_turns
 
@@ -43,12 +49,18 @@ def _omni_flatten(model: str | Path | None = None, now: Callable[[], datetime] =
     return omni_flatten.session(model, now)
 
 
-def _sync_llm(model: str | Path | None = None, now: Callable[[], datetime] = datetime.now) -> SyncSession:
+def _sync_llm(
+    model: str | Path | None = None, now: Callable[[], datetime] = datetime.now, latency_chunks: int = 1
+) -> SyncSession:
     from duologue.systems import sync_llm_talk
 
-    return sync_llm_talk.session(model)
+    return sync_llm_talk.session(model, latency_chunks)
 
 
 SYSTEMS: dict[str, Callable[..., TurnTaker]] = {"clean_s2s": cascade}
-TRAINED: dict[str, Callable[..., TurnTaker]] = {"llama_omni": _llama_omni, "fun_audio_chat": _fun_audio_chat}
+TRAINED: dict[str, Callable[..., TurnTaker]] = {
+    "llama_omni": _llama_omni,
+    "mini_omni": _mini_omni,
+    "fun_audio_chat": _fun_audio_chat,
+}
 DUPLEX: dict[str, Callable[..., Duplex]] = {"omni_flatten": _omni_flatten, "sync_llm": _sync_llm}

@@ -1,8 +1,8 @@
 """Fun-Audio-Chat: text and speech beside each other, at two rates (technical report, arXiv 2512.20156).
 
-    sound → ears → mean of 5 ┐                                ┌ text, one token for 200 ms
-                             ├ prompt → language model (5 Hz) ┤
-    text, beside 5 units ────┘                                └ Speech Refined Head (25 Hz) → 5 units → sound
+    sound → ears → group of 5 ┐                                ┌ text, one token for 200 ms
+                              ├ prompt → language model (5 Hz) ┤
+    text, beside 5 units ─────┘                                └ Speech Refined Head (25 Hz) → 5 units → sound
 
 The language model thinks in groups of five units: what it reads of its own speech is the mean of the token it wrote and
 of the group it spoke (equations 1 and 5). From each of its states a small causal transformer speaks the five units of
@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby, islice
 from math import ceil
 from typing import Any, Literal, NamedTuple, Self
 
@@ -26,6 +27,7 @@ from transformers import PreTrainedConfig, Qwen3Config
 
 from duologue.layout import Cell, Columns, Hear, Layout, Put, Say
 from duologue.model import words as small_world
+from duologue.model.adapter import FrameStack
 from duologue.model.omni_ears import LiveEars
 from duologue.model.refined_head import GroupedUnits, RefinedHead
 from duologue.model.tokens import Group, add_tokens
@@ -57,12 +59,16 @@ class Config:
     """The two rates, and what released weights need.
 
     group               units that are one step of the language model: 5 are 200 ms
+    heard_group         states of the ears that are one step; 0: as many as units
+    hears               "mean": of these states, as released; or "stacked": side by side, through two layers, which
+                        loses nothing of ears that tell each word in one of their states
     lead                groups by which text is ahead of speech: 2 are 400 ms
     last_group          "eos": the group in which speech ends holds its last units and is filled up with ends. "pad":
                         it is filled up with padding that is not trained, a group of ends follows, and units beside an
                         end are lost
     history             what is remembered of an answer: "spoken" as it was said; "text" alone, read anew
     text_too_long       for its speech: "refuse" such an example, or "cut" its text
+    head_reads          "all" steps, as released; or "speech": only what is being said, from where it begins
     free_units          the head may say padding and spare rows of its table, too
     halve_heard         in training, what is heard is averaged with nothing: it has half the size it has in a call
     head_reads_places   in a call, the head is told of the placeholder of sound; in training never
@@ -71,10 +77,13 @@ class Config:
     """
 
     group: int = 5
+    heard_group: int = 0
+    hears: Literal["mean", "stacked"] = "mean"
     lead: int = 2
     last_group: Literal["eos", "pad"] = "eos"
     history: Literal["spoken", "text"] = "spoken"
     text_too_long: Literal["refuse", "cut"] = "refuse"
+    head_reads: Literal["all", "speech"] = "all"
     free_units: bool = False
     halve_heard: bool = False
     head_reads_places: bool = False
@@ -85,13 +94,18 @@ class Config:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}: choose one of {', '.join(allowed)}")
-        if self.group < 1 or self.lead < 0:
+        if (self.head_reads, self.prompt_units) == ("speech", "junk"):
+            raise ValueError("prompt_units is 'junk', but head_reads is 'speech': no prompt is read then, choose 'pad'")
+        if self.group < 1 or self.lead < 0 or self.heard_group < 0:
             raise ValueError(
-                f"group {self.group}, lead {self.lead}: a group has at least one unit, a lead no fewer than 0"
+                f"group {self.group}, heard_group {self.heard_group}, lead {self.lead}: a group has at least one unit, "
+                "the others are no fewer than 0"
             )
 
 
 _CHOICES = {
+    "head_reads": ("all", "speech"),
+    "hears": ("mean", "stacked"),
     "last_group": ("eos", "pad"),
     "history": ("spoken", "text"),
     "text_too_long": ("refuse", "cut"),
@@ -114,7 +128,9 @@ def released() -> Config:
 
 def nano(group: int = 5) -> Config:
     """For the words tokenizer; text leads by 400 ms, whatever the group."""
-    return Config(group, lead=ceil(10 / group), chat=Chat("<|{role}|>", small_world.END, ""))
+    return Config(
+        group, hears="stacked", lead=ceil(10 / group), head_reads="speech", chat=Chat("<|{role}|>", small_world.END, "")
+    )
 
 
 def nano_head(positions: int = 10_240) -> PreTrainedConfig:
@@ -233,7 +249,8 @@ def full_duplex(group: int = 5) -> Layout:
 class FunAudioChat(nn.Module):
     """Ears, a causal language model of transformers with its tokenizer, a table of units, and a head that speaks.
 
-    Letters in shapes: B rows, S steps, k units of a group, W width of the ears, D width of the language model.
+    Letters in shapes: B rows, S steps, H steps of sound, k units of a group, W width of the ears, W' of a group of
+    their states, D width of the language model.
     """
 
     def __init__(
@@ -252,7 +269,7 @@ class FunAudioChat(nn.Module):
         width = lm.get_input_embeddings().embedding_dim
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.adapter = nn.Linear(ears.width, width, bias=False, dtype=lm.dtype)
+            self.adapter = _adapter(config, ears.width, width, lm.dtype)
             self.units = GroupedUnits(units.rows, units.pad, width, lm.dtype)
             self.head = RefinedHead(head, config.group, width, lm.dtype)
         self.ears, self.lm, self.words = ears, lm, words
@@ -276,11 +293,6 @@ class FunAudioChat(nn.Module):
     def layout(self, speaks: bool = True) -> Layout:
         return half_duplex(self.marks, self.unit_ids, self.config.group, speaks)
 
-    @property
-    def padding(self) -> dict[str, float]:
-        """What rows of a batch are filled up with."""
-        return {"tokens": self.unit_ids.pad}
-
     def text_ids(self, text: str) -> list[int]:
         ids: list[int] = self.words(text, add_special_tokens=False).input_ids
         return ids
@@ -291,17 +303,28 @@ class FunAudioChat(nn.Module):
 
     # ------------------------------------------------------------ hearing
 
+    @property
+    def heard_group(self) -> int:
+        """States of the ears that are one step."""
+        return self.config.heard_group or self.config.group
+
+    @property
+    def heard_width(self) -> int:
+        """W' of what is heard in one step."""
+        return self.ears.width * (self.heard_group if self.config.hears == "stacked" else 1)
+
     def places(self, samples: int) -> int:
         """Groups of so much sound at 16 kHz: the last one may be part full."""
-        return ceil(int(samples / HEARD_HZ * UNIT_HZ) / self.config.group)
+        return ceil(int(samples / HEARD_HZ * UNIT_HZ) / self.heard_group)
 
     def grouped(self, states: Tensor, places: int | None = None) -> Tensor:
-        """States of the ears [T, W] → means over groups [places, W], the states cut or filled up with zeros to as many
-        groups; without `places`, those of full groups."""
-        group = self.config.group
+        """States of the ears [T, W] → groups of them [places, W'], means or stacks, the states cut or filled up with
+        zeros to as many groups; without `places`, those of full groups."""
+        group = self.heard_group
         whole = len(states) // group if places is None else places
         states = functional.pad(states[: whole * group], (0, 0, 0, max(0, whole * group - len(states))))
-        return states.reshape(whole, group, states.shape[1]).mean(1)
+        groups = states.reshape(whole, group, states.shape[1])
+        return groups.mean(1) if self.config.hears == "mean" else groups.flatten(1)
 
     # ------------------------------------------------------------ the language model's input (equations 1, 5)
 
@@ -309,16 +332,16 @@ class FunAudioChat(nn.Module):
         """Columns [..., 1 + k] → vectors [..., D].
 
         sound   which columns are placeholders of sound, [...]
-        heard   means over groups of what the ears hear there, in order [n, W]
+        heard   groups of what the ears hear there, in order [n, W']
         share   of them that counts
         """
         text, units = tokens[..., 0], tokens[..., 1:]
         vectors: Tensor = self.lm.get_input_embeddings()(text)
         spoken = (units != self.unit_ids.pad).any(-1) & (units != self.unit_ids.eos).all(-1)
         both = (vectors[spoken] + self.units(units[spoken])) / 2
-        vectors = vectors.index_put((spoken,), both)
-        heard_there: Tensor = share * self.adapter(heard.to(vectors))
-        return vectors.index_put((sound,), heard_there)
+        vectors = vectors.index_put((spoken,), both.to(vectors))
+        heard_there: Tensor = share * self.adapter(heard.to(vectors).reshape(-1, self.ears.width))
+        return vectors.index_put((sound,), heard_there.to(vectors))
 
     # ------------------------------------------------------------ the head's input (equation 2)
 
@@ -344,46 +367,89 @@ class FunAudioChat(nn.Module):
 
         tokens, said   [B, S, 1 + k]
         position       [B, S]
-        heard          [B, S, W], means over groups; or
-        mel            [B, S, 4 * k + 4, M] and mel_frames [B, S]: spectra cut into groups, for ears that learn
+        heard          [B, H, W'], of each row as many groups as it has placeholders; or
+        mel            [B, H, 4 * k + 4, M] and mel_frames [B, H]: spectra cut into groups, for ears that learn
         """
         tokens, cells = batch["tokens"], asked(batch)
-        hidden, spoken = self.states(batch)
         text, speech = cells[..., 0], cells[..., 1:]
-        logits = self.lm.get_output_embeddings()(hidden[:, :-1][text])
-        units = self.units.logits(self.head.leave(spoken[:, :-1][speech]))
+        words, units = self.logits(batch)
         nats = torch.zeros(cells.shape, device=tokens.device)
-        nats[..., 0][text] = _nats(logits, tokens[:, 1:, 0][text])
+        nats[..., 0][text] = _nats(words, tokens[:, 1:, 0][text])
         nats[..., 1:][speech] = _nats(units, tokens[:, 1:, 1:][speech])
         return nats[cells]
 
-    def states(self, batch: Tensors) -> tuple[Tensor, Tensor]:
-        """Of the language model [B, S, D], and of the head at the units of the step that follows [B, S, k, inner]."""
-        tokens, position = batch["tokens"], batch["position"]
-        sound = tokens[..., 0] == self.marks.heard
-        heard = batch["heard"][sound] if "heard" in batch else self._heard(batch)
+    def logits(self, batch: Tensors) -> tuple[Tensor, Tensor]:
+        """Of the cells that are asked for, in order: of those of text [cells, words], of those of speech
+        [cells, units]."""
+        cells, hidden = asked(batch), self.states(batch)
+        words: Tensor = self.lm.get_output_embeddings()(hidden[:, :-1][cells[..., 0]])
+        return words, self.units.logits(self.head.leave(self._spoken(batch, hidden, cells[..., 1:])))
+
+    def states(self, batch: Tensors) -> Tensor:
+        """Of the language model, [B, S, D]."""
+        tokens, sound = batch["tokens"], batch["tokens"][..., 0] == self.marks.heard
+        heard = self._placed(batch["heard"], sound) if "heard" in batch else self._heard(batch)
         vectors = self.embedded(tokens, sound, heard, 0.5 if self.config.halve_heard else 1.0)
-        hidden = self.lm.get_decoder()(inputs_embeds=vectors, position_ids=position, use_cache=False).last_hidden_state
-        before = self.units.table(self.before(tokens[..., 1:]))
-        return hidden, self.head(self.head_states(hidden, tokens, sound), before, position)
+        decoder = self.lm.get_decoder()
+        hidden: Tensor = decoder(
+            inputs_embeds=vectors, position_ids=batch["position"], use_cache=False
+        ).last_hidden_state
+        return hidden
+
+    def _spoken(self, batch: Tensors, hidden: Tensor, speech: Tensor) -> Tensor:
+        """Of the head, at the cells of the speech that is asked for: [cells, inner]."""
+        read = self.head_inputs(batch, hidden)
+        if self.config.head_reads == "all":
+            every: Tensor = self.head(*read, batch["position"])
+            return every[:, :-1][speech]
+        groups = speech.any(-1)
+        run, place = _runs(groups)
+        size = [1 + max([0, *of.tolist()]) for of in (run, place)]
+        alone = [each.new_zeros(*size, *each.shape[2:]).index_put((run, place), each[:, :-1][groups]) for each in read]
+        position = torch.arange(size[1], device=hidden.device).expand(size)
+        spoken: Tensor = self.head(*alone, position)
+        return spoken[run, place][speech[groups]]
+
+    def head_inputs(self, batch: Tensors, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """What the head is told at each step [B, S, D], and of the units before those that follow [B, S, k, D]."""
+        tokens = batch["tokens"]
+        told = self.head_states(hidden, tokens, tokens[..., 0] == self.marks.heard)
+        return told, self.units.table(self.before(tokens[..., 1:]))
+
+    def _placed(self, heard: Tensor, sound: Tensor) -> Tensor:
+        """Those of [B, H, ...] that have a place, in order."""
+        return heard[torch.arange(heard.shape[1], device=heard.device) < sound.sum(1, keepdim=True)]
 
     def _heard(self, batch: Tensors) -> Tensor:
-        """What ears that learn hear of all utterances of a batch: means over groups, one for each placeholder."""
+        """What ears that learn hear of all utterances of a batch: a group for each placeholder."""
         spectra = list(self._utterances(batch))
         states = self.ears([torch.cat(parts) for parts in spectra])  # type: ignore[operator]
-        means = [self.grouped(s, len(parts)) for s, parts in zip(states, spectra, strict=True)]
-        return torch.cat([*means, self.adapter.weight.new_zeros(0, self.ears.width)])
+        groups = [self.grouped(s, len(parts)) for s, parts in zip(states, spectra, strict=True)]
+        return torch.cat([*groups, torch.zeros(0, self.heard_width, device=batch["mel"].device)])
 
     def _utterances(self, batch: Tensors) -> Iterator[list[Tensor]]:
         """The spectra of each utterance, in the pieces of its placeholders."""
         for text, mel, frames in zip(batch["tokens"][..., 0], batch["mel"], batch["mel_frames"], strict=True):
-            parts: list[Tensor] = []
-            for place, here in enumerate([*(text == self.marks.heard).tolist(), False]):
+            pieces = (piece[:count] for piece, count in zip(mel, frames, strict=True))
+            for here, places in groupby((text == self.marks.heard).tolist()):
                 if here:
-                    parts.append(mel[place, : frames[place]])
-                elif parts:
-                    yield parts
-                    parts = []
+                    yield list(islice(pieces, len(list(places))))
+
+
+def _runs(there: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the steps [B, S] that are there, in order: which run of neighbours each belongs to, and its place in it."""
+    begins = there.clone()
+    begins[:, 1:] &= ~there[:, :-1]
+    run = begins[there].cumsum(0) - 1
+    steps = torch.arange(len(run), device=there.device)
+    return run, steps - steps[begins[there]][run]
+
+
+def _adapter(config: Config, heard: int, width: int, dtype: torch.dtype) -> nn.Module:
+    """From W of a mean, or of each of the states of a group, to D."""
+    if config.hears == "mean":
+        return nn.Linear(heard, width, bias=False, dtype=dtype)
+    return FrameStack(heard, config.heard_group or config.group, 2 * width, width, dtype)
 
 
 def _nats(logits: Tensor, targets: Tensor) -> Tensor:

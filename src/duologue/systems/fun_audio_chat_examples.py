@@ -1,4 +1,4 @@
-"""What Fun-Audio-Chat learns from: conversations woven by its layout, with what its ears are given beside them.
+"""What Fun-Audio-Chat learns from: conversations as its layout weaves them, with what its ears are given beside them.
 
     example(model, [Turn("user", sound=heard(model, audio)), Turn("assistant", "it is two", units=codes)])
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, Literal
@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from duologue.data.tensors import Example
-from duologue.layout import weave
 from duologue.sound import Audio
-from duologue.systems.fun_audio_chat import LEARNT, STREAMS, TAG_TOKENS, FunAudioChat
+from duologue.systems.fun_audio_chat import LEARNT, TAG_TOKENS, FunAudioChat
 
 Sound = Mapping[str, NDArray[Any]]
 """What the ears are given of an utterance, or have made of it: arrays [places, ...]."""
+Columns = dict[str, NDArray[Any]]
+"""`tokens`, `said` and `stream` of some columns, each [S, 1 + k]."""
 SPECTRUM_HZ = 100
 
 
@@ -46,30 +47,29 @@ def example(
     system: str | None = None,
     kind: Literal["heard", "mel"] = "heard",
 ) -> Example:
-    """Columns [S, 1 + k], what is learnt of them, and the sound, zeros where there is none. Examples of one batch have
-    one `kind` of sound. Raises ValueError where a text is too long for its speech."""
-    streams: dict[str, list[int]] = {name: [] for name in STREAMS}
+    """The columns that the layout weaves of the turns [S, 1 + k], what is learnt of them, and the sound of all
+    placeholders [H, ...]. Examples of one batch have one `kind` of sound. Raises ValueError where a text is too long
+    for its speech."""
+    parts = list[Columns]()
     chat = model.config.chat
     if system := chat.system if system is None else system:
-        streams["given"] += model.text_ids(chat.header.format(role="system") + system + chat.end)
+        parts.append(_text(model, model.text_ids(chat.header.format(role="system") + system + chat.end), False))
     for turn in turns:
-        for name, tokens in (_asked(model, turn) if turn.role == "user" else _answer(model, turn)).items():
-            streams[name] += tokens
-    grid = weave(model.layout(), streams)
-    learnt = np.array([*(LEARNT.index(n) if n in LEARNT else 0 for n in STREAMS), 0])
-    padding = (np.arange(grid.tokens.shape[1]) > 0) & (grid.tokens == model.unit_ids.pad)
-    columns = {
-        "tokens": grid.tokens,
-        "said": grid.said & ~padding,
-        "stream": learnt[grid.stream],
-    }
-    return columns | _laid(model, grid.tokens[:, 0], [turn.sound for turn in turns if turn.sound], kind)
+        parts += _asked(model, turn) if turn.role == "user" else _answer(model, turn)
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    sounds = [_blank(model, kind), *(turn.sound for turn in turns if turn.sound)]
+    return columns | {name: np.concatenate([sound[name] for sound in sounds]) for name in sounds[0]}
+
+
+def read(model: FunAudioChat, ids: Sequence[int]) -> Example:
+    """Text alone, all of it learnt: what a language model learns from."""
+    return {**_text(model, ids, True), **_blank(model, "heard")}
 
 
 # ---------------------------------------------------------------- turns
 
 
-def _asked(model: FunAudioChat, turn: Turn) -> dict[str, list[int]]:
+def _asked(model: FunAudioChat, turn: Turn) -> Iterator[Columns]:
     chat, marks = model.config.chat, model.marks
     ids = model.text_ids(chat.header.format(role="user"))
     text = _ids(model, turn.text)
@@ -77,19 +77,35 @@ def _asked(model: FunAudioChat, turn: Turn) -> dict[str, list[int]]:
         places = len(next(iter(turn.sound.values())))
         ids += [marks.opens, *[marks.heard] * places, marks.closes]
         text = [*model.text_ids("\n"), *text] if text else []
-    return {"given": [*ids, *text, *model.text_ids(chat.end), *marks.answer]}
+    yield _text(model, [*ids, *text, *model.text_ids(chat.end), *marks.answer], False)
 
 
-def _answer(model: FunAudioChat, turn: Turn) -> dict[str, list[int]]:
+def _answer(model: FunAudioChat, turn: Turn) -> Iterator[Columns]:
     marks, text = model.marks, _ids(model, turn.text)
     if turn.units is None:
-        return {"text": [*text, *marks.ends], "speech": []}
+        yield _text(model, [*text, *marks.ends], True)
+        return
     groups = _groups(model, turn.units)
-    beside = _beside(model, text, len(groups) - 1)
-    return {
-        "text": [marks.opens, *beside, marks.closes, *marks.ends],
-        "speech": [unit for group in groups for unit in group],
-    }
+    yield _text(model, [marks.opens], True)
+    yield _speech(model, [*_beside(model, text, len(groups) - 1), marks.closes], groups)
+    yield _text(model, marks.ends, True)
+
+
+def _text(model: FunAudioChat, ids: Sequence[int], learnt: bool) -> Columns:
+    """With no speech beside it."""
+    tokens = np.full((len(ids), 1 + model.config.group), model.unit_ids.pad)
+    tokens[:, 0] = ids
+    said = np.zeros(tokens.shape, bool)
+    said[:, 0] = learnt
+    return {"tokens": tokens, "said": said, "stream": np.full(tokens.shape, LEARNT.index("text"))}
+
+
+def _speech(model: FunAudioChat, text: Sequence[int], groups: Sequence[Sequence[int]]) -> Columns:
+    """A group beside each token. What fills up a last group is not learnt."""
+    tokens = np.concatenate((np.array(text)[:, None], np.array(groups)), axis=1)
+    stream = np.full(tokens.shape, LEARNT.index("speech"))
+    stream[:, 0] = LEARNT.index("text")
+    return {"tokens": tokens, "said": (stream == 0) | (tokens != model.unit_ids.pad), "stream": stream}
 
 
 def _groups(model: FunAudioChat, units: Sequence[int]) -> list[list[int]]:
@@ -122,18 +138,18 @@ def _ids(model: FunAudioChat, text: str | Sequence[int]) -> list[int]:
 
 @torch.no_grad()
 def heard(model: FunAudioChat, audio: Audio) -> Sound:
-    """What the ears hear, for ears that do not learn: means over groups [places, W]. Raises ValueError for less than
+    """What the ears hear, for ears that do not learn: groups of states [places, W']. Raises ValueError for less than
     40 ms."""
     places = model.places(len(audio))
     if not places:
         raise ValueError(f"{len(audio)} samples of sound are less than 40 ms: leave the utterance out")
     states = model.ears.start().push(audio, last=True).states
-    return {"heard": model.grouped(states, places).float().cpu().numpy()}
+    return {"heard": model.grouped(states, places).half().cpu().numpy()}
 
 
 def spectrum(model: FunAudioChat, mel: Tensor, places: int) -> Sound:
     """A spectrum at 100 Hz [F, M], for ears that learn, cut into groups: the last one has all that is left."""
-    size = model.config.group * SPECTRUM_HZ // 25
+    size = model.heard_group * SPECTRUM_HZ // 25
     pieces = [mel[size * n : size * (n + 1)] for n in range(places - 1)] + [mel[size * (places - 1) :]]
     frames = np.array([len(piece) for piece in pieces])
     laid = np.zeros((places, size + 4, mel.shape[1]), np.float32)
@@ -142,21 +158,12 @@ def spectrum(model: FunAudioChat, mel: Tensor, places: int) -> Sound:
     return {"mel": laid, "mel_frames": frames}
 
 
-def _laid(model: FunAudioChat, text: NDArray[np.int64], sounds: Sequence[Sound], kind: str) -> dict[str, NDArray[Any]]:
-    """Sounds at their places [S, ...], zeros elsewhere."""
-    blank = _blank(model, kind)
-    at, laid = text == model.marks.heard, {}
-    for name, nothing in blank.items():
-        laid[name] = np.zeros((len(text), *nothing.shape[1:]), nothing.dtype)
-        laid[name][at] = np.concatenate([nothing, *(sound[name] for sound in sounds)])
-    return laid
-
-
 def _blank(model: FunAudioChat, kind: str) -> Sound:
+    """Of no utterance."""
     if kind == "heard":
-        return {"heard": np.zeros((0, model.ears.width), np.float32)}
+        return {"heard": np.zeros((0, model.heard_width), np.float16)}
     mels: int = model.ears.n_mels  # type: ignore[attr-defined]
-    frames = model.config.group * SPECTRUM_HZ // 25 + 4
+    frames = model.heard_group * SPECTRUM_HZ // 25 + 4
     return {"mel": np.zeros((0, frames, mels), np.float32), "mel_frames": np.zeros(0, np.int64)}
 
 

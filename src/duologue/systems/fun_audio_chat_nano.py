@@ -25,6 +25,8 @@ from duologue.whole import whole_folder
 
 EARS, PARTS, SIZES = "ears.safetensors", "fun_audio_chat.safetensors", "fun_audio_chat.json"
 """Beside the language model and its tokenizer."""
+WRITES = "text"
+"""The system prompt under which a nano model answers in text alone; without one, it speaks."""
 
 
 class CausalEars(nn.Module):

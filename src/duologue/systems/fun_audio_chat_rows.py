@@ -30,7 +30,7 @@ class Utterance:
 
     start    column of its first placeholder
     states   of the ears [T, W]
-    slots    means over groups of them [n, W]
+    slots    groups of them [n, W']
     """
 
     hearing: Hearing
@@ -49,6 +49,7 @@ class Call:
     hidden      state of the language model at the last of these, [D]
     open        whether a turn has begun
     began       columns before the answer, where it has begun
+    opened      columns before the speech, where it has begun
     units       of the answer
     unit        that the head chose last
     """
@@ -62,6 +63,7 @@ class Call:
     utterance: Utterance | None = None
     open: bool = False
     began: int | None = None
+    opened: int | None = None
     units: list[int] = field(default_factory=list)
     unit: int = 0
 
@@ -77,6 +79,7 @@ class Rows:
         self.lm = streaming.start(model.lm, batch, memory)
         self.head = model.head.start(batch, memory if speaks else Memory(1))
         self._layout, self._junk = model.layout(speaks), model.config.prompt_units == "junk"
+        self._reads_all = model.config.head_reads == "all"
         nothing = torch.zeros(model.units.table.embedding_dim, dtype=model.lm.dtype, device=model.lm.device)
         self.calls = [Call(Driver(self._layout), nothing) for _ in range(batch)]
 
@@ -94,19 +97,25 @@ class Rows:
         """What was before is past: it is told to both, and is not gone back behind."""
         call = self.calls[row]
         self.read([row])
-        if self.speaks and self._waiting(row):
+        if self.speaks and self._reads_all and self._waiting(row):
             self._tell([row], [self._waiting(row)])
         call.past.append(call.driver.placed())
         call.before += call.driver.columns
-        call.driver, call.states, call.began, call.open = Driver(self._layout), [], None, True
+        call.driver, call.states, call.began, call.opened, call.open = Driver(self._layout), [], None, None, True
+
+    def opens(self, row: int) -> None:
+        """Speech begins with the column that is placed next."""
+        self.calls[row].opened = self.calls[row].driver.columns
+        if not self._reads_all:
+            self.head.lengths[row] = self.head.dropped[row] = 0
 
     def back(self, row: int, columns: int) -> None:
         """Forget all but the first columns of a turn, as if the others had never been."""
         call = self.calls[row]
         call.driver = replayed(call.driver, columns)
         self.lm.rollback([call.before + call.driver.fed], [row])
-        if self.speaks:
-            told = (call.before + max(0, columns - 1)) * self.model.config.group
+        if self.speaks and (self._reads_all or call.opened is not None):
+            told = max(0, columns - 1 + self._before(call)) * self.model.config.group
             self.head.rollback([min(told, int(self.head.fed[row]))], [row])
         call.states = call.states[: call.driver.fed]
 
@@ -136,7 +145,7 @@ class Rows:
     def _heard(self, call: Call, sound: Tensor) -> Tensor:
         """What is heard at those of the columns that are fed next."""
         if call.utterance is None:
-            return torch.zeros(0, self.model.ears.width, device=sound.device)
+            return torch.zeros(0, self.model.heard_width, device=sound.device)
         return call.utterance.slots[call.driver.fed + sound.nonzero()[:, 0] - call.utterance.start]
 
     # ------------------------------------------------------------ the head speaks
@@ -158,7 +167,14 @@ class Rows:
     def _waiting(self, row: int) -> int:
         """States that the head has not been told of."""
         call = self.calls[row]
-        return call.before + call.driver.fed - int(self.head.fed[row]) // self.model.config.group
+        waiting = call.driver.fed + self._before(call) - int(self.head.fed[row]) // self.model.config.group
+        return max(0, waiting)
+
+    def _before(self, call: Call) -> int:
+        """Columns that the head reads before those of the turn; below 0 where it leaves some of these out."""
+        if self._reads_all:
+            return call.before
+        return -call.driver.fed if call.opened is None else -call.opened
 
     def _tell(self, rows: Sequence[int], counts: Sequence[int]) -> None:
         entered = [self._entered(row, count) for row, count in zip(rows, counts, strict=True)]

@@ -55,13 +55,16 @@ class Talk:
         text: Pick = TEXT,
         speech: Pick = SPEECH,
         seed: int = 0,
+        instead: Sequence[int] = (),
     ) -> None:
         """Conversations in which nobody has said anything.
 
         speaks   without it, answers are text alone
         opens    answers begin to speak at once; else when the model wants to
+        instead  tokens that they may open with instead, where one of these is likelier: calls of tools
         """
         self.model, self._opens, self._text, self._seed = model, speaks and opens, text, seed
+        self._openings = [model.marks.opens, *instead]
         self.rows = Rows(model, batch, memory, speaks, speech)
 
     @property
@@ -92,12 +95,12 @@ class Talk:
         heard = utterance.hearing.push(audio, last)
         utterance.states = torch.cat([utterance.states[: heard.stand], heard.states])
         slots = self.model.grouped(utterance.states, places if last else None)
-        self._place(row, utterance, slots, heard.stand // self.model.config.group)
+        self._place(row, utterance, slots, heard.stand // self.model.heard_group)
         if last:
             self._closed(row)
 
     def heard(self, row: int, slots: Tensor) -> None:
-        """An utterance of which the ears' states are there already, as means over groups [places, W]."""
+        """An utterance of which the ears' states are there already, as groups of them [places, W']."""
         utterance = self._opened(row)
         self._room(row, len(slots), f"{len(slots)} groups of sound")
         self._place(row, utterance, slots, 0)
@@ -130,9 +133,12 @@ class Talk:
     def _opened(self, row: int) -> Utterance:
         self.rows.give(row, [*self._ids(self._begun(row)), self.model.marks.opens])
         self.catch_up([row])
-        nothing = torch.zeros(0, self.model.ears.width, device=self.model.lm.device)
+        states, slots = (
+            torch.zeros(0, width, device=self.model.lm.device)
+            for width in (self.model.ears.width, self.model.heard_width)
+        )
         call = self.calls[row]
-        call.utterance = Utterance(self.model.ears.start(), call.driver.columns, nothing, nothing)
+        call.utterance = Utterance(self.model.ears.start(), call.driver.columns, states, slots)
         return call.utterance
 
     def _place(self, row: int, utterance: Utterance, slots: Tensor, stand: int) -> None:
@@ -189,7 +195,8 @@ class Talk:
         call = self.calls[row]
         self._ask(row)
         if call.began is None:
-            call.began, call.units, call.unit = call.driver.columns, [], self.model.unit_ids.bos
+            call.began, call.opened = call.driver.columns, None
+            call.units, call.unit = [], self.model.unit_ids.bos
             call.draw.manual_seed(self._seed)
 
     def _ask(self, row: int) -> Ask:
@@ -205,7 +212,7 @@ class Talk:
 
     def _written(self, call: Call, logits: Tensor) -> int:
         if self._opens and call.driver.columns == call.began:
-            return self.model.marks.opens
+            return self._openings[int(logits[self._openings].argmax())]
         return self._text(logits, lambda: call.columns().tokens[:, 0].tolist(), call.draw)
 
     def _answered(self, row: int, text: int, group: list[int]) -> Said:
@@ -215,6 +222,8 @@ class Talk:
             text = marks.closes
         if units.eos in group and self.model.config.last_group == "pad":
             group = [units.eos] * len(group)
+        if text == marks.opens and not group:
+            self.rows.opens(row)
         call.driver.answer([text, *group])
         call.units += group
         last = text == marks.ends[0]
@@ -269,4 +278,4 @@ class Talk:
         while (ask := driver.ask()) is not None:
             speaks = STREAMS[2] in ask.streams
             driver.place([marks.closes, *[units.eos] * (len(ask.streams) - 1)] if speaks else [next(ends)])
-        call.open, call.began = False, None
+        call.open, call.began, call.opened = False, None, None

@@ -8,7 +8,7 @@ what the ears made of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
@@ -16,20 +16,25 @@ from pathlib import Path
 from torch import Tensor
 
 from duologue.desk import Desk
-from duologue.dialogue import Message
+from duologue.dialogue import Message, Tool
 from duologue.engines.llm import Toolbox
 from duologue.model.calls import said_and_called
 from duologue.model.picking import Pick, Picking
-from duologue.session import Failed, Part, Turn
+from duologue.model.words import CALL
+from duologue.session import Failed, Part, ToolReturned, Turn
 from duologue.systems import fun_audio_chat_nano
 from duologue.systems.fun_audio_chat import FunAudioChat
+from duologue.systems.fun_audio_chat_results import Results, in_words
 from duologue.systems.fun_audio_chat_talk import SPEECH, Talk
 from duologue.telling import Made, TextOf, told
 from duologue.units import nano_codec
+from duologue.units.nano_codec import NanoCodec
 from duologue.units.speaking import Speaking, Utterance
 
 MOST_STEPS = 200
 """Of an answer: 40 s."""
+MOST_ROUNDS = 4
+"""Of calls in one answer."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class Talking:
     utterance   begins to speak units of the model's; the sound is at `said_hz`
     text_of     what the words of an answer are
     system      what stands before the first turn; None: the chat's own
+    instead     tokens that an answer may open with instead of speech: that of a call
+    results     how it is told what its calls gave back, so that it says more; None: it is not
     """
 
     model: FunAudioChat
@@ -47,16 +54,24 @@ class Talking:
     text_of: TextOf
     system: str | None = None
     speech: Pick = SPEECH
+    instead: tuple[int, ...] = ()
+    results: Results | None = None
+
+
+@dataclass
+class _Round:
+    """`asked` in text, what was typed or what calls gave back; `said` the ids of the words so far."""
+
+    asked: str
+    said: list[int] = field(default_factory=list)
 
 
 @dataclass
 class _Exchange:
-    """`heard`: the user's sound as the ears had it, means over groups; `asked` what was typed; `said` the ids of the
-    answer's words so far."""
+    """`heard`: the user's sound as the ears had it, in groups. There is another round after each call."""
 
     heard: Tensor | None
-    asked: str
-    said: list[int]
+    rounds: list[_Round]
 
 
 class Talker:
@@ -75,7 +90,7 @@ class Talker:
             yield Failed(str(error))
 
     def _fresh(self) -> Talk:
-        talk = Talk(self.talking.model, speech=self.talking.speech)
+        talk = Talk(self.talking.model, instead=self.talking.instead, speech=self.talking.speech)
         talk.instruct(0, self.talking.system)
         return talk
 
@@ -88,14 +103,14 @@ class Talker:
             if not places:
                 raise ValueError(f"{len(turn.audio)} samples of sound: give at least 40 ms")
             heard = model.grouped(model.ears.start().push(turn.audio, last=True).states, places)
-        exchange = _Exchange(heard, "" if heard is not None else turn.text or "", [])
+        exchange = _Exchange(heard, [_Round("" if heard is not None else turn.text or "")])
         self._ask(exchange)
         self._exchanges.append(exchange)
 
     def _ask(self, exchange: _Exchange) -> None:
         if exchange.heard is not None:
             self._talk.heard(0, exchange.heard)
-        self._talk.ask(0, exchange.asked)
+        self._talk.ask(0, exchange.rounds[0].asked)
 
     def _recall(self, history: tuple[Message, ...]) -> None:
         """Bring memory to what both know."""
@@ -113,36 +128,55 @@ class Talker:
         self._talk = self._fresh()
         for exchange in self._exchanges:
             self._ask(exchange)
-            self._talk.remember(0, self.talking.model.words.decode(exchange.said))
+            for number, each in enumerate(exchange.rounds):
+                if number:
+                    self._talk.ask(0, each.asked)
+                self._talk.remember(0, self.talking.model.words.decode(each.said))
 
     def _end_where_it_was_cut(self, since: tuple[Message, ...]) -> None:
         """The words of an answer stand beside the groups that are spoken `lead` groups later."""
         cut = self._cut(since)
-        config, said = self.talking.model.config, len(self._exchanges[-1].said)
+        config, said = self.talking.model.config, len(self._exchanges[-1].rounds[-1].said)
         self._talk.end(0, said + config.lead if cut else None)
 
     def _cut(self, since: tuple[Message, ...]) -> bool:
-        """Forget the words of the last answer that were not heard. Returns whether there were some."""
+        """Forget the words of the last answer that were not heard. Returns whether there were some. What was called was
+        done, heard or not."""
         answers = [message for message in since if message.role == "assistant" and message.text]
-        if answers and not answers[-1].interrupted:
+        said = self._exchanges[-1].rounds[-1].said
+        if (answers and not answers[-1].interrupted) or self.talking.text_of(said, self._tools)[1]:
             return False
         heard = sum(len(self.talking.model.text_ids(message.text)) for message in answers)
-        del self._exchanges[-1].said[heard:]
+        del said[heard:]
         return True
+
+    @property
+    def _tools(self) -> tuple[Tool, ...]:
+        return () if self._toolbox is None else self._toolbox.tools
 
     # ------------------------------------------------------------ what is said
 
     def _answer(self) -> Iterator[Part]:
-        return told(self._steps(), self.talking.utterance(), self.talking.text_of, self._toolbox)
+        """What is said, what is called, and what is said of the results."""
+        talking = self.talking
+        for _ in range(MOST_ROUNDS):
+            returned = list[str]()
+            for part in told(self._steps(), talking.utterance(), talking.text_of, self._toolbox):
+                returned += [part.output] if isinstance(part, ToolReturned) else []
+                yield part
+            if talking.results is None or not returned:
+                return
+            self._exchanges[-1].rounds.append(_Round(talking.results(returned)))
+            self._talk.ask(0, self._exchanges[-1].rounds[-1].asked)
 
     def _steps(self) -> Iterator[Made]:
         """Groups of the answer."""
-        model, exchange = self.talking.model, self._exchanges[-1]
+        model, said = self.talking.model, self._exchanges[-1].rounds[-1].said
         silent = {model.marks.opens, model.marks.closes, model.marks.silent, *model.marks.ends}
         for _ in range(MOST_STEPS):
             (step,) = self._talk.step()
-            exchange.said += [step.text] if step.text not in silent else []
-            yield Made(exchange.said, model.codes(step.units), step.last)
+            said += [step.text] if step.text not in silent else []
+            yield Made(said, model.codes(step.units), step.last)
             if step.last:
                 return
 
@@ -154,9 +188,9 @@ def _elsewhere(history: tuple[Message, ...], ids_of: Callable[[str], list[int]])
         if message.role == "user":
             if exchange is not None:
                 yield exchange
-            exchange = _Exchange(None, message.text, [])
+            exchange = _Exchange(None, [_Round(message.text)])
         elif message.role == "assistant" and message.text and exchange is not None:
-            exchange.said += ids_of(message.text)
+            exchange.rounds[-1].said += ids_of(message.text)
     if exchange is not None:
         yield exchange
 
@@ -174,7 +208,12 @@ def talker(model: str | Path | None = None, now: Callable[[], datetime] = dateti
 
 @lru_cache(maxsize=2)
 def nano(folder: Path) -> Talking:
-    """What the callers of the nano model in a folder share. It speaks what is likeliest."""
-    model, codec = fun_audio_chat_nano.load(folder), nano_codec.load(folder / nano_codec.CODEC)
-    text_of = partial(said_and_called, model.words)
-    return Talking(model, codec.said_hz, partial(Speaking, codec), text_of, system="", speech=Picking())
+    """What the callers of the nano model in a folder share."""
+    return small_talking(fun_audio_chat_nano.load(folder), nano_codec.load(folder / nano_codec.CODEC))
+
+
+def small_talking(model: FunAudioChat, codec: NanoCodec) -> Talking:
+    """Of a nano model. It speaks what is likeliest."""
+    text_of, utterance = partial(said_and_called, model.words), partial(Speaking, codec)
+    calls = (model.words.convert_tokens_to_ids(CALL),)
+    return Talking(model, codec.said_hz, utterance, text_of, "", Picking(), calls, in_words)

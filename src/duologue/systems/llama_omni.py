@@ -22,6 +22,8 @@ from torch.nn import functional
 
 from duologue.model.adapter import IGNORED, Ears, FrameStack, Fused, embedded, fused
 from duologue.model.ctc import CtcLoss, SpeechDecoder, SpeechSizes
+from duologue.model.int4 import int4
+from duologue.model.int8 import int8
 from duologue.model.prompt import SPEECH, Chat, ids_of
 from duologue.model.words import END
 from duologue.sound import Audio
@@ -76,8 +78,9 @@ def released() -> Config:
 
 
 def nano() -> Config:
-    """For a language model of width 256 and the nano codec's 1000 units at 25 Hz."""
-    speech = SpeechSizes(width=256, heads=4, ffn=768, longest_tokens=256, places=True)
+    """For a language model of width 256 whose tokens are words, and the nano codec's 1000 units at 25 Hz: a word is
+    5.4 of them at the median, 11 at most, so that 12 labels leave as much room as the paper's 25."""
+    speech = SpeechSizes(width=192, heads=3, ffn=576, labels_per_token=12, longest_tokens=256, places=True)
     return Config(speech, adapter_width=512, longest=512, chat=SMALL_WORLD)
 
 
@@ -184,6 +187,23 @@ class LlamaOmni(nn.Module):
         asked = following != IGNORED
         logits = self.lm.get_output_embeddings()(hidden[:, :-1][asked])
         return functional.cross_entropy(logits.float(), following[asked])
+
+
+Precision = torch.dtype | Literal["int8", "int4"]
+"""Of a model that is loaded. The last two are for a CPU: the linear layers of the language model in 8 or 4 bits, the
+rest in bfloat16. The speech decoder stays as it is: with 25 rows a token, fewer bits are slower."""
+
+
+def of_precision(precision: Precision) -> torch.dtype:
+    """What tensors are loaded in."""
+    return precision if isinstance(precision, torch.dtype) else torch.bfloat16
+
+
+def rounded(model: LlamaOmni, precision: Precision) -> LlamaOmni:
+    """The model, loaded in `of_precision(precision)`, as it is or in fewer bits."""
+    if not isinstance(precision, torch.dtype):
+        {"int8": int8, "int4": int4}[precision](model.lm)
+    return model
 
 
 def rope_of(lm: Any) -> Mapping[str, Any]:

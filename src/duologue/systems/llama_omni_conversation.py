@@ -1,4 +1,5 @@
-"""Talking with LLaMA-Omni: one step of the language model, 25 labels, and as soon as Ω units wait, a segment (2.6).
+"""Talking with LLaMA-Omni: a step of the language model for each token, 25 labels of each, and as soon as Ω units wait,
+a segment (2.6).
 
     talk = Conversation(model)
     talk.hear(audio)
@@ -30,6 +31,8 @@ from duologue.systems.llama_omni import LlamaOmni
 
 MEMORY = Memory(slots=4096)
 """Half a GB of keys and values at the size of the paper, in half precision."""
+UNSPOKEN = 32
+"""Tokens whose states wait at most: more at once need memory, and are hardly faster."""
 _HEARD_HZ = 16_000
 
 
@@ -126,7 +129,13 @@ class Conversation:
     # ------------------------------------------------------------ the answer
 
     def answer(
-        self, omega: float = inf, most: int = 256, temperature: float = 0.0, seed: int = 0, speak: bool = True
+        self,
+        omega: float = inf,
+        most: int = 256,
+        temperature: float = 0.0,
+        seed: int = 0,
+        speak: bool = True,
+        thrifty: bool = False,
     ) -> Iterator[Step]:
         """Token by token; closing the iterator ends the answer there.
 
@@ -135,12 +144,14 @@ class Conversation:
         temperature  0 takes the likeliest token. Above, tokens are drawn with `seed`; a state that predicts does not
                      know what was drawn, so speech may then differ from text
         speak        without it there are no units
+        thrifty      the speech decoder runs only where a segment could be filled: the same segments for less, while
+                     `Step.units` come out with a later token
 
         Raises ValueError for Ω below 1 and the like, FloatingPointError where numbers are too large for the precision.
         """
         self._check(omega, most, temperature)
         self._turn = "answered"
-        return self._answered(omega, most, temperature, torch.Generator().manual_seed(seed), speak)
+        return self._answered(omega, most, temperature, torch.Generator().manual_seed(seed), speak, thrifty)
 
     def _check(self, omega: float, most: int, temperature: float) -> None:
         longest = self.model.config.speech.longest_tokens
@@ -155,27 +166,20 @@ class Conversation:
 
     @torch.no_grad()
     def _answered(
-        self, omega: float, most: int, temperature: float, draw: torch.Generator, speak: bool
+        self, omega: float, most: int, temperature: float, draw: torch.Generator, speak: bool, thrifty: bool
     ) -> Iterator[Step]:
         model, predictive = self.model, self.model.config.states == "predictive"
         head, pick = model.lm.get_output_embeddings(), Picking(temperature)
-        spoken, collapse, waiting = (
-            model.speech.start(most if speak else 1),
-            Collapse(model.speech.blank),
-            list[int](),
-        )
+        speaker = _Speaker(model, omega, most, thrifty) if speak else None
         for number in range(1, most + 1):
             state, token = self._hidden, pick(head(self._hidden).float().cpu(), tuple, draw)
             self.said.append(token)
             last = token in model.stops or number == most
             if not (last and predictive):
                 self._read(model.embedded([token]), "the next token")
-            states = (state if predictive else self._hidden)[None, None]
-            units = collapse.push(_labels(finite(model.speech.step(states, spoken)))) if speak else []
-            waiting += units
-            segment = tuple(waiting) if last or len(waiting) >= omega else ()
-            waiting = [] if segment else waiting
-            yield Step(token, tuple(units), segment, last)
+            state = state if predictive else self._hidden
+            units, segment = speaker.hear(state, last) if speaker else ((), ())
+            yield Step(token, units, segment, last)
             if last:
                 return
 
@@ -207,6 +211,38 @@ class Conversation:
                 f"no room for {what}: {memory.slots - used} of {memory.slots} positions are left, and it takes "
                 f"{positions}; give a larger Memory, one with a sink, or less at once"
             )
+        if memory.sink is not None and positions > (most := memory.slots - memory.sink - memory.spare):
+            raise ValueError(
+                f"no room for {what}: it takes {positions} positions, and of what is said at once {most} are surely "
+                "remembered; give a larger Memory, or less at once"
+            )
+
+
+class _Speaker:
+    """What an answer's states say, in segments of Ω units or more. A thrifty one lets states wait until they could
+    fill a segment: a token has at most as many units as labels. So a segment goes out with the same token."""
+
+    def __init__(self, model: LlamaOmni, omega: float, most: int, thrifty: bool) -> None:
+        self._decoder, self._omega, self._thrifty = model.speech, omega, thrifty
+        self._state, self._collapse = model.speech.start(most), Collapse(model.speech.blank)
+        self._unspoken: list[Tensor] = []
+        self._waiting: list[int] = []
+
+    def hear(self, state: Tensor, last: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The state [D] of one more token: units that are known by it, and the segment that goes out."""
+        self._unspoken.append(state)
+        most_units = len(self._waiting) + len(self._unspoken) * self._decoder.sizes.labels_per_token
+        due = last or not self._thrifty or most_units >= self._omega or len(self._unspoken) == UNSPOKEN
+        units = self._units() if due else []
+        self._waiting += units
+        segment = tuple(self._waiting) if last or len(self._waiting) >= self._omega else ()
+        self._waiting = [] if segment else self._waiting
+        return tuple(units), segment
+
+    def _units(self) -> list[int]:
+        states, self._unspoken = torch.stack(self._unspoken)[None], []
+        labels: list[int] = finite(self._decoder.step(states, self._state))[0].argmax(-1).tolist()
+        return self._collapse.push(labels)
 
 
 def finite(numbers: Tensor) -> Tensor:
@@ -215,9 +251,3 @@ def finite(numbers: Tensor) -> Tensor:
         dtype = str(numbers.dtype).removeprefix("torch.")
         raise FloatingPointError(f"states that are no finite numbers in {dtype}: load the model in bfloat16 or float32")
     return numbers
-
-
-def _labels(logits: Tensor) -> list[int]:
-    """The likeliest of one row's logits [1, R, C]."""
-    labels: list[int] = logits[0].argmax(-1).tolist()
-    return labels

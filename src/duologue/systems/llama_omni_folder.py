@@ -16,7 +16,7 @@ from duologue.model.backbone import backbone, tokenizer_of
 from duologue.model.ctc import SpeechSizes
 from duologue.model.prompt import Chat
 from duologue.model.weights import fill, stored
-from duologue.systems.llama_omni import Config, LlamaOmni
+from duologue.systems.llama_omni import Config, LlamaOmni, Precision, of_precision, rounded
 from duologue.units import nano_ears
 from duologue.units.nano_ears import NanoEars
 from duologue.whole import whole_folder
@@ -40,7 +40,7 @@ def _write(model: LlamaOmni, ears: NanoEars, folder: Path) -> None:
     (folder / CONFIG).write_text(json.dumps(asdict(model.config), indent=1))
 
 
-def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> LlamaOmni:
+def load(folder: str | Path, dtype: Precision = torch.float32) -> LlamaOmni:
     """What `save` wrote, in evaluation mode. Raises ValueError for a folder with something else."""
     folder = Path(folder)
     if not (folder / CONFIG).is_file():
@@ -49,9 +49,9 @@ def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> LlamaOmni:
         sizes = json.loads((folder / CONFIG).read_text())
         config = Config(**sizes | {"speech": SpeechSizes(**sizes["speech"]), "chat": Chat(**sizes["chat"])})
         ears = nano_ears.load(folder / EARS)
-        model = LlamaOmni(ears, backbone(str(folder), dtype), tokenizer_of(folder), config)
+        model = LlamaOmni(ears, backbone(str(folder), of_precision(dtype)), tokenizer_of(folder), config)
         fill(_parts(model), stored(folder / PARTS), folder)
-        return model.eval()
+        return rounded(model.eval(), dtype)
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         raise ValueError(f"{folder} holds a LLaMA-Omni that cannot be read: {error}") from error
 

@@ -17,7 +17,7 @@ from duologue.model.backbone import tokenizer_of
 from duologue.model.ctc import SpeechSizes
 from duologue.model.weights import Kept, WeightsError, fill, folder_of, stored, weight_bytes
 from duologue.model.whisper import LARGE_V3, Whisper, WhisperSizes, openai_name
-from duologue.systems.llama_omni import Config, LlamaOmni
+from duologue.systems.llama_omni import Config, LlamaOmni, Precision, of_precision, rounded
 from duologue.systems.llama_omni import released as sizes
 
 MODEL_TYPES = ("omni_speech2s_llama",)
@@ -44,7 +44,7 @@ FIELDS: Mapping[str, Any] = {
 """Of Llama-3.1-8B, as `config.json` names them; a folder's own go first."""
 
 
-def load(source: str | Path, dtype: torch.dtype = torch.bfloat16, ears: WhisperSizes = LARGE_V3) -> LlamaOmni:
+def load(source: str | Path, dtype: Precision = torch.bfloat16, ears: WhisperSizes = LARGE_V3) -> LlamaOmni:
     """Llama-3.1-8B-Omni from a folder or an id on the hub, in evaluation mode. Its ears keep all 300 vectors of 30 s.
 
     Raises WeightsError, before anything large is read, for another model and for tensors that do not fit.
@@ -53,9 +53,9 @@ def load(source: str | Path, dtype: torch.dtype = torch.bfloat16, ears: WhisperS
     fields = _fields(folder)
     tensors = stored(folder)
     with no_init_weights():
-        model = built(fields, ears, dtype, tokenizer_of(folder))
+        model = built(fields, ears, of_precision(dtype), tokenizer_of(folder))
     fill(model, tensors, source, released_name)
-    return model.eval()
+    return rounded(model.eval(), dtype)
 
 
 def built(fields: Mapping[str, Any], ears: WhisperSizes, dtype: torch.dtype, words: Any = None) -> LlamaOmni:

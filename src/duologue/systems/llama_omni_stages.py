@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from duologue.data.tensors import Example
+from duologue.data.tensors import Example, collate
 from duologue.model.adapter import IGNORED, SPEECH_ID
 from duologue.model.ctc import BlankWatch
 from duologue.systems.llama_omni import LlamaOmni
@@ -95,20 +96,28 @@ class AnsweringLessons(nn.Module):
 # ---------------------------------------------------------------- speaking
 
 
+def speaking_examples(
+    model: LlamaOmni, conversations: Iterable[Sequence[Exchange]], batch: int = 32
+) -> Iterator[Example]:
+    """Of each spoken answer its tokens [M], the states [M, D] that speak them, in half precision, and its units [N].
+    The language model reads so many conversations at once."""
+    left, end = iter(conversations), model.ids_of(model.config.chat.end)
+    while together := list(islice(left, batch)):
+        for exchanges, states in zip(together, _spoken_states(model, together), strict=True):
+            answers = [np.array([*model.ids_of(exchange.answer), *end]) for exchange in exchanges]
+            each = torch.split(states, [len(tokens) for tokens in answers])
+            for exchange, tokens, own in zip(exchanges, answers, each, strict=True):
+                if exchange.units:
+                    units, said = np.array(exchange.units), np.ones(len(own), bool)
+                    yield {"tokens": tokens, "states": own.half().numpy(), "units": units, "said": said}
+
+
 @torch.no_grad()
-def speaking_examples(model: LlamaOmni, conversations: Iterable[Sequence[Exchange]]) -> Iterator[Example]:
-    """Of each spoken answer the states [M, D] that speak it, in half precision, and its units [N]."""
-    answering = AnsweringLessons(model).eval()
-    for exchanges in conversations:
-        example = answering_example(model, exchanges)
-        batch = {name: torch.from_numpy(array)[None] for name, array in example.items()}
-        labels = batch["tokens"].masked_fill(~batch["said"], IGNORED)
-        (states,) = model.spoken_states(answering.states(batch), labels)
-        lengths = [len(model.ids_of(e.answer)) + len(model.ids_of(model.config.chat.end)) for e in exchanges]
-        for exchange, own in zip(exchanges, torch.split(states, lengths), strict=True):
-            if exchange.units:
-                said = np.ones(len(own), bool)
-                yield {"states": own.half().numpy(), "units": np.array(exchange.units), "said": said}
+def _spoken_states(model: LlamaOmni, conversations: Sequence[Sequence[Exchange]]) -> list[Tensor]:
+    """Of each conversation the states [M, D] of all its answers."""
+    laid = collate([[answering_example(model, exchanges)] for exchanges in conversations])
+    labels = laid["tokens"].masked_fill(~laid["said"], IGNORED)
+    return model.spoken_states(AnsweringLessons(model).eval().states(laid), labels)
 
 
 class SpeakingLessons(nn.Module):

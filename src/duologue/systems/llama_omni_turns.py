@@ -13,6 +13,8 @@ from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
 
+import torch
+
 from duologue.desk import Desk
 from duologue.dialogue import Message, Tool, ToolCall
 from duologue.engines.llm import Toolbox
@@ -20,7 +22,7 @@ from duologue.model.calls import said_and_called
 from duologue.session import Failed, Part, Turn
 from duologue.streaming import Memory
 from duologue.systems import llama_omni_folder, llama_omni_released
-from duologue.systems.llama_omni import LlamaOmni
+from duologue.systems.llama_omni import LlamaOmni, Precision
 from duologue.systems.llama_omni_conversation import Conversation, Place
 from duologue.telling import Made, TextOf, told
 from duologue.units import hifigan, nano_codec
@@ -57,6 +59,8 @@ class Talking:
 
 
 class Talker:
+    """One caller. `manner` may be changed between turns."""
+
     def __init__(self, talking: Talking, toolbox: Toolbox | None = None, manner: Manner = Manner()) -> None:
         self.talking, self.manner = talking, manner
         self.said_hz, self._model, self._toolbox = talking.said_hz, talking.model, toolbox
@@ -110,13 +114,21 @@ class Talker:
     # ------------------------------------------------------------ what is said
 
     def _answer(self) -> Iterator[Part]:
-        return told(self._steps(), self.talking.utterance(), self.talking.text_of, self._toolbox)
+        return spoken(self.talking, self._conversation, self.manner, self._toolbox)
 
-    def _steps(self) -> Iterator[Made]:
-        """Segments of the answer."""
-        most, stops = min(self.manner.most, self._model.config.speech.longest_tokens), self._model.stops
-        for step in self._conversation.answer(self.manner.omega, most):
-            yield Made([token for token in self._conversation.said if token not in stops], step.segment, step.last)
+
+def spoken(
+    talking: Talking, conversation: Conversation, manner: Manner, toolbox: Toolbox | None = None
+) -> Iterator[Part]:
+    """The answer to what a conversation was asked, in text and sound."""
+    return told(_made(talking.model, conversation, manner), talking.utterance(), talking.text_of, toolbox)
+
+
+def _made(model: LlamaOmni, conversation: Conversation, manner: Manner) -> Iterator[Made]:
+    """Segments of the answer."""
+    most = min(manner.most, model.config.speech.longest_tokens)
+    for step in conversation.answer(manner.omega, most, thrifty=True):
+        yield Made([token for token in conversation.said if token not in model.stops], step.segment, step.last)
 
 
 # ---------------------------------------------------------------- a trained model
@@ -129,30 +141,34 @@ SHIPPED = Path(__file__).parents[1] / "weights" / "llama_omni_nano"
 
 
 def talker(
-    model: str | Path | None = None, now: Callable[[], datetime] = datetime.now, manner: Manner = Manner()
+    model: str | Path | None = None,
+    now: Callable[[], datetime] = datetime.now,
+    manner: Manner = Manner(),
+    dtype: Precision | None = None,
 ) -> Talker:
     """With a trained model in a folder: a nano one with its codec (None: that which comes along), or the released one
-    with its vocoder. The nano one has the desk's tools at hand. Raises ValueError, FileNotFoundError where there is
-    none."""
+    with its vocoder. The nano one has the desk's tools at hand. `dtype` is float32 for the nano one and bfloat16 for
+    the other where it is None. Raises ValueError, FileNotFoundError where there is no such folder."""
     folder = Path(model or SHIPPED)
     if (folder / llama_omni_folder.CONFIG).is_file():
-        return Talker(nano(folder), Desk(now), manner)
-    return Talker(released(folder), None, manner)
+        return Talker(nano(folder, dtype or torch.float32), Desk(now), manner)
+    return Talker(released(folder, dtype or torch.bfloat16), None, manner)
 
 
 @lru_cache(maxsize=2)
-def nano(folder: Path) -> Talking:
+def nano(folder: Path, dtype: Precision) -> Talking:
     """What the callers of the nano model in a folder share."""
-    model, codec = llama_omni_folder.load(folder), nano_codec.load(folder / nano_codec.CODEC)
+    model, codec = llama_omni_folder.load(folder, dtype), nano_codec.load(folder / nano_codec.CODEC)
     return Talking(model, codec.said_hz, partial(Speaking, codec), partial(said_and_called, model.words))
 
 
 @lru_cache(maxsize=1)
-def released(folder: Path) -> Talking:
+def released(folder: Path, dtype: Precision) -> Talking:
     """What the callers of the released model in a folder share."""
     if missing := [name for name in VOCODER if not (folder / name).is_file()]:
         raise FileNotFoundError(f"{folder} lacks {' and '.join(missing)}: put the released vocoder there")
-    model, voice = llama_omni_released.load(folder), UnitVoice(hifigan.load(*(folder / name for name in VOCODER)))
+    model = llama_omni_released.load(folder, dtype)
+    voice = UnitVoice(hifigan.load(*(folder / name for name in VOCODER)))
 
     def text_of(ids: Sequence[int], _: Sequence[Tool]) -> tuple[str, tuple[ToolCall, ...]]:
         return str(model.words.decode(ids, skip_special_tokens=True)), ()

@@ -99,8 +99,8 @@ Task = Literal["A1A2", "A1T2", "A1T1", "T1A2", "T1T2", "T1A1"]
 """What is given and what is asked for, in audio (A) or text (T): the question (1) or its answer (2). A1T1 recognises,
 T1A1 reads aloud; where an answer is spoken it is written too."""
 TASKS: tuple[Task, ...] = ("A1A2", "A1T2", "A1T1", "T1A2", "T1T2", "T1A1")
-Exchange = tuple[Sequence[int], Sequence[int]]
-"""A question and its answer, as text."""
+Exchange = tuple[Sequence[int] | Tensor, Sequence[int]]
+"""A question, as text or as features [T, F] of what was heard, and its answer as text."""
 
 
 def speaks(task: Task) -> bool:
@@ -118,7 +118,14 @@ class Question:
 
     @property
     def features(self) -> int:
+        """Of the question itself."""
         return 0 if self.heard is None else len(self.heard)
+
+    @property
+    def sounds(self) -> list[Tensor]:
+        """The features [T, F] of all that is heard, in order."""
+        before = [asked for asked, _ in self.history if isinstance(asked, Tensor)]
+        return before if self.heard is None else [*before, self.heard]
 
     def check(self, config: Config) -> None:
         """Raises ValueError for what a model cannot be asked."""
@@ -126,11 +133,13 @@ class Question:
             raise ValueError(f"there is no task {self.task!r}, only {', '.join(TASKS)}")
         if (self.task[0] == "A") != (self.features > 0):
             raise ValueError(f"{self.features} features in the task {self.task}: A… hears some, T… reads typed text")
-        if self.heard is not None and (self.heard.dim() != 2 or self.heard.shape[1] != config.features):
-            raise ValueError(f"features {list(self.heard.shape)}, but the model hears [T, {config.features}]")
-        if self.heard is not None and not self.heard.isfinite().all():
-            raise ValueError("features that are no finite numbers: look at the sound and at its encoder")
-        texts = (self.typed, *(text for exchange in self.history for text in exchange))
+        for heard in self.sounds:
+            if heard.dim() != 2 or heard.shape[1] != config.features:
+                raise ValueError(f"features {list(heard.shape)}, but the model hears [T, {config.features}]")
+            if not heard.isfinite().all():
+                raise ValueError("features that are no finite numbers: look at the sound and at its encoder")
+        before = [text for exchange in self.history for text in exchange if not isinstance(text, Tensor)]
+        texts = (self.typed, *before)
         check_ids("the text", (token for text in texts for token in text), config.text)
 
 
@@ -144,10 +153,13 @@ def check_ids(what: str, ids: Iterable[int], count: int) -> None:
 def prompt(
     config: Config, task: Task, heard: int = 0, typed: Sequence[int] = (), history: Sequence[Exchange] = ()
 ) -> Columns:
-    """`heard` features or typed text, then what is asked for. Earlier exchanges stand before it as if typed."""
+    """`heard` features or typed text, then what is asked for. Earlier exchanges stand before it, answered in text."""
     m = config.marks
     for question, answer in history:
-        yield from prompt(config, "T1T2", 0, question)
+        if isinstance(question, Tensor):
+            yield from prompt(config, "A1T2", len(question))
+        else:
+            yield from prompt(config, "T1T2", 0, question)
         for token in (*answer, m.eot):
             yield _column(m.pad_a, token)
     yield _column(m.input_a if heard else m.pad_a, m.input_t)

@@ -156,7 +156,7 @@ class _Rows:
         config, tasks = model.config, _tasks(question.task, how.parallel)
         self._model, self._choosing, self._exact = model, how.choosing, how.exact
         question.check(config)
-        self._features = torch.zeros(0, config.features) if question.heard is None else question.heard
+        self._features = torch.cat(question.sounds or [torch.zeros(0, config.features)])
         self._prompts = [_prompt(config, question, task) for task in tasks]
         self.most_steps = _room(model, len(self._prompts[0]), how.most_steps)
         self._runs = [Run(_layout(config, task, how, self.most_steps)) for task in tasks]
@@ -259,9 +259,9 @@ def _tasks(task: Task, parallel: bool) -> list[Task]:
 
 
 def _prompt(config: Config, question: Question, task: Task) -> Grid:
-    heard = question.features
-    columns = Layout(lambda: prompt(config, task, heard, question.typed, question.history), ("user",), len(LANES))
-    return weave(columns, {"user": [config.marks.pad_a] * heard})
+    heard, before = question.features, question.history
+    columns = Layout(lambda: prompt(config, task, heard, question.typed, before), ("user",), len(LANES))
+    return weave(columns, {"user": [config.marks.pad_a] * sum(map(len, question.sounds))})
 
 
 def _room(model: MiniOmni, prompt_steps: int, most_steps: int | None) -> int:

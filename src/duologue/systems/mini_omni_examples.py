@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Self, overload
 
 import numpy as np
 import torch
@@ -57,7 +57,8 @@ def streams(config: Config, sample: Sample) -> dict[str, Sequence[int] | Tokens]
     audio = {name: _book(config, number, books[number]) for number, name in enumerate(AUDIO)}
     if not speaks(question.task):
         audio = dict.fromkeys(AUDIO, books[0])
-    return {"user": [marks.pad_a] * question.features, **audio, "text": [*_text(sample), marks.eot]}
+    heard = sum(map(len, question.sounds))
+    return {"user": [marks.pad_a] * heard, **audio, "text": [*_text(sample), marks.eot]}
 
 
 def _book(config: Config, number: int, codes: Tokens) -> Tokens:
@@ -103,11 +104,13 @@ class _Woven:
     tokens: Tokens
     said: NDArray[np.bool_]
     heard: NDArray[np.bool_]
-    features: Tensor
+    sounds: Sequence[Tensor]
+    width: int
 
     def example(self) -> Example:
-        laid = np.zeros((len(self.heard), self.features.shape[1]), np.float32)
-        laid[self.heard] = self.features.numpy()
+        laid = np.zeros((len(self.heard), self.width), np.float32)
+        if self.sounds:
+            laid[self.heard] = torch.cat([*self.sounds]).float().numpy()
         return {"tokens": self.tokens, "said": self.said, "heard": self.heard, "features": laid}
 
 
@@ -120,16 +123,29 @@ class Examples(Sequence[Example]):
     def __init__(self, config: Config, samples: Iterable[Sample]) -> None:
         self._woven = [_woven(config, sample) for sample in samples]
 
+    @classmethod
+    def _of(cls, woven: list[_Woven]) -> Self:
+        found = cls.__new__(cls)
+        found._woven = woven
+        return found
+
+    def chosen(self, order: Sequence[int]) -> Self:
+        """Those with these numbers."""
+        return self._of([self._woven[number] for number in order])
+
+    def __add__(self, other: Self) -> Self:
+        return self._of(self._woven + other._woven)
+
     def __len__(self) -> int:
         return len(self._woven)
 
     @overload
     def __getitem__(self, index: int) -> Example: ...
     @overload
-    def __getitem__(self, index: slice) -> Sequence[Example]: ...
-    def __getitem__(self, index: int | slice) -> Example | Sequence[Example]:
+    def __getitem__(self, index: slice) -> Self: ...
+    def __getitem__(self, index: int | slice) -> Example | Self:
         if isinstance(index, slice):
-            return [woven.example() for woven in self._woven[index]]
+            return self._of(self._woven[index])
         return self._woven[index].example()
 
 
@@ -138,5 +154,5 @@ def _woven(config: Config, sample: Sample) -> _Woven:
     layout = example_layout(config, asked.task, asked.features, asked.typed, asked.history)
     grid = weave(layout, streams(config, sample))
     heard = grid.stream[:, 0] == STREAMS.index("user")
-    features = torch.zeros(0, config.features) if asked.heard is None else asked.heard.detach().float().cpu()
-    return _Woven(grid.tokens, grid.said, heard, features)
+    sounds = [sound.detach().cpu() for sound in asked.sounds]
+    return _Woven(grid.tokens, grid.said, heard, sounds, config.features)

@@ -18,6 +18,8 @@ from duologue.systems.mini_omni_model import MiniOmni
 from duologue.whole import whole_folder
 
 CONFIG, ADDED = "mini_omni.json", "mini_omni.safetensors"
+EARS = "ears.safetensors"
+"""Of the nano size, beside it: what `nano_ears.save` wrote."""
 
 
 def save(model: MiniOmni, words: Any, folder: str | Path) -> None:

@@ -5,7 +5,7 @@ Letters in shapes: B rows, S steps, K = 8 lanes, F width of the features, D widt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -43,7 +43,6 @@ class SwiGLU(nn.Module):
         self.down = nn.Linear(inner, width_out, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        features = features.to(self.gate.weight.dtype)
         vectors: Tensor = self.down(functional.silu(self.gate(features)) * self.up(features))
         return vectors
 
@@ -103,6 +102,28 @@ class MiniOmni(nn.Module):
                     weight.data.copy_(own.mean(0) + own.std() * torch.randn(weight.shape))
         return model
 
+    @classmethod
+    def grown_whole(cls, lm: Any, config: Config, words_as: Mapping[str, int], seed: int = 0) -> Self:
+        """Of a text model that goes on to write as it did, before anything is learnt; `lm` is changed.
+
+        Its text is one of eight lanes, of which the mean is taken: so its embeddings become eight times as large, and
+        where they are its head too, the norm before it an eighth. The pads of all lanes are silent.
+
+        words_as   for marks by their name, the word of the text model whose place each takes
+        """
+        model, own = cls.grown(lm, config, seed), lm.get_input_embeddings().weight
+        with torch.no_grad():
+            own.mul_(len(LANES))
+            if lm.config.tie_word_embeddings:
+                lm.get_decoder().norm.weight.div_(len(LANES))
+            for mark, word in words_as.items():
+                place = getattr(config.marks, mark) - config.text
+                model.added.marks.embedding.weight[place] = own[word]
+                model.added.marks.head.weight[place] = lm.get_output_embeddings().weight[word]
+            model.added.books.embedding.weight[config.marks.pad_a :: config.book] = 0
+            model.added.marks.embedding.weight[config.marks.pad_t - config.text] = 0
+        return model
+
     def embedded(self, tokens: Tensor, heard: Tensor, features: Tensor) -> Tensor:
         """The mean of the lanes: [B, S, D].
 
@@ -112,7 +133,7 @@ class MiniOmni(nn.Module):
         """
         codes = tokens[..., :BOOKS] + self.config.book * torch.arange(BOOKS, device=tokens.device)
         books = self.added.books.embedding(codes).sum(-2)
-        books[heard] = BOOKS * self.added.asr(features).to(books.dtype)
+        books[heard] = BOOKS * self.added.asr(features.to(books.dtype)).to(books.dtype)
         embedded: Tensor = (books + self._text(tokens[..., BOOKS])) / len(LANES)
         return embedded
 

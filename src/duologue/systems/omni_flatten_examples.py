@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate, islice
 from math import ceil
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,8 @@ HEARD_LATER = 3
 """Units after its end that a word of the user's is written: by then it can be told from a longer one."""
 BEFORE = 5
 """Units that are heard before an utterance that is listened to alone."""
+WORD_UNITS, GAP_UNITS = (4, 11), (4, 12)
+"""How long a word lasts, and how long nobody speaks between turns, at least and at most, where there is no sound."""
 
 
 # ---------------------------------------------------------------- alignment (section 2.1)
@@ -166,6 +170,33 @@ def _turn(model: OmniFlatten, stretch: Stretch) -> TimedTurn:
 def _words(model: OmniFlatten, stretch: Stretch) -> Iterator[TimedTurn]:
     for word, end in zip(spoken_words(stretch.text), stretch.ends, strict=False):
         yield TimedTurn(end + HEARD_LATER, (), tuple(model.text_ids(word)))
+
+
+def without_sound(model: OmniFlatten, turns: Sequence[str], seed: int) -> Example:
+    """A conversation that was only written, user and assistant by turns, as it would lie in a call of which the sound
+    is left out: words that are heard, text that answers, each `steps` [S] behind the one before. What was written is
+    answered over the distances of speech, for a tenth of the tokens. Only answers are learnt, as nothing is heard."""
+    random, at, heard, answers = Random(seed), 0, list[TimedTurn](), list[TimedTurn]()
+    for number, text in enumerate(turns):
+        lasting = [random.randint(*WORD_UNITS) for _ in spoken_words(text)]
+        at += random.randint(*GAP_UNITS)
+        if number % 2:
+            answers.append(TimedTurn(at, (), tuple(model.text_ids(text))))
+        else:
+            ends = accumulate(lasting, initial=at + HEARD_LATER)
+            words = zip(spoken_words(text), islice(ends, 1, None), strict=True)
+            heard += [TimedTurn(end, (), tuple(model.text_ids(word))) for word, end in words]
+        at += sum(lasting)
+    whole = woven_example(full_duplex(model.config), streams(model.config, model.tags, [], answers, at, heard), STREAMS)
+    text = whole["stream"] == STREAMS.index("text")
+    kept = (text | (whole["stream"] == STREAMS.index("heard"))) & (whole["tokens"] != model.tags.silent_text)
+    steps = np.diff(np.flatnonzero(kept), prepend=-1)
+    return {**{name: array[kept] for name, array in whole.items()}, "said": text[kept], "steps": steps}
+
+
+def with_sound(example: Example) -> Example:
+    """One of which no place is left out, to be learnt from beside those without sound."""
+    return {**example, "steps": np.ones(len(example["said"]), np.int64)}
 
 
 EXAMPLES: Mapping[str, Callable[[OmniFlatten, Sequence[Encoded]], Iterator[Example]]] = {

@@ -17,7 +17,7 @@ from torch import Tensor
 from duologue.model.picking import Pick
 from duologue.streaming import Memory, start, step
 from duologue.systems.sync_llm import Alphabet, Config
-from duologue.systems.sync_llm_format import Part, after, units_after, written
+from duologue.systems.sync_llm_format import Chunk, Part, after, spread, units_after, written
 
 # ---------------------------------------------------------------- the model of one conversation
 
@@ -111,6 +111,7 @@ class Call:
         self.said: Part = ()
         self.heard_chunks, self.guessed_right = 0, 0
         self._own_held, self._user_held = last_unit(own), last_unit(user)
+        self._told: deque[Part] = deque()
         self._guesses: deque[_Guess] = deque()
         self._ahead = deque(own[len(user) :])
         for mine, theirs in zip(own, user, strict=False):
@@ -135,6 +136,15 @@ class Call:
         self._go_on()
         return part
 
+    def tell(self, units: Sequence[int]) -> None:
+        """What it is to say in the chunks that it has not written yet: whole ones, of units [slots] each."""
+        slots, held = self._config.slots, self._own_held
+        if len(units) % slots:
+            raise ValueError(f"it is told what to say in whole chunks of {slots} units, not {len(units)} units")
+        for place in range(0, len(units), slots):
+            self._told.append(written(units[place : place + slots], held, self._config.repeats))
+            held = units[place + slots - 1]
+
     def speak(self) -> Part:
         """The next own chunk: what is new in it."""
         for _ in self.speaking():
@@ -156,6 +166,14 @@ class Call:
         self._ahead.append(self.said)
         self._guesses.append(_Guess(guess, self._mind.length))
 
+    def imagine(self, silence: int) -> Chunk:
+        """The next chunk of both sides, when nobody is there: what the user is guessed to say is what was said. Raises
+        ValueError where the user is known late: guesses are then others."""
+        if self.latency_chunks:
+            raise ValueError(f"with a latency of {self.latency_chunks} chunks nobody can be imagined; give 0")
+        own, part = self.speak(), finished(self._guessed())
+        return Chunk(own, self.hear(spread(part, self._config.slots, self._user_held, silence)))
+
     @property
     def expected(self) -> Part | None:
         """What the user is guessed to say new in the chunk that is heard next."""
@@ -170,9 +188,13 @@ class Call:
     # ------------------------------------------------------------ parts
 
     def _say(self) -> Iterator[None]:
-        s0, s1, _ = self._alphabet
+        s0, s1, units = self._alphabet
         self._mind.put([s0])
-        self.said = yield from self._part(self._own_held, (s0, s1))
+        if self._told:
+            self.said = self._told.popleft()
+            self._mind.put([units[code] for code in self.said])
+        else:
+            self.said = yield from self._part(self._own_held, (s0, s1))
         self._own_held = self.said[-1] if self.said else self._own_held
 
     def _guessed(self) -> Generator[None, None, Part]:
@@ -212,6 +234,16 @@ class Call:
         if self._ahead:
             self._put_own(self._ahead.popleft())
         self._known = self._mind.length
+
+
+def finished(work: Generator[None, None, Part]) -> Part:
+    """What comes of it, without pausing."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            part: Part = end.value
+            return part
 
 
 def last_unit(parts: Sequence[Part], before: int | None = None) -> int | None:

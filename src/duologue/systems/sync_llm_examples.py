@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import groupby, repeat
 
 import numpy as np
 
-from duologue.data.encode import Encoded, Stretch
+from duologue.data.encode import Encoded, Stretch, spoken_words
 from duologue.data.tensors import Example, woven_example
+from duologue.dialogue import Speaker
 from duologue.model.words import CALL
 from duologue.systems.sync_llm import PARTS_OF_TURN_BASED, STREAMS, SyncLLM, full_duplex, turn_based
 from duologue.systems.sync_llm_format import encode, streams
@@ -17,8 +19,45 @@ from duologue.systems.sync_llm_format import encode, streams
 SPEECH_SHARE = (0.3, 0.9)
 """Mean share of the sentences that are speech, at the beginning of stage 1 and at its end."""
 SPREAD_OF_SHARE = 0.2
+SIDES: Mapping[Speaker, Speaker] = {"user": "assistant", "assistant": "user"}
+"""The other one of each."""
 Turn = tuple[int, list[Stretch]]
 """Who speaks (0 or 1), and the sentences."""
+
+
+# ---------------------------------------------------------------- before stage 1, for small models: speech and text
+
+
+def listening_examples(model: SyncLLM, rows: Sequence[Encoded]) -> Iterator[Example]:
+    """Turns in speech and in text at once: each of the user's words is written behind its sound, each sentence of the
+    assistant's before its own. Beyond the paper: what a large model finds out by itself from millions of sentences a
+    small one is told. Who is not answered is only listened to."""
+    for row in rows:
+        alone = [(1, [stretch]) for stretch in row.stretches if stretch.speaker == "user" and stretch.units]
+        if turns := turns_of(row) or alone:
+            yield _turns(model, turns, [_told(model, speaker, said) for speaker, said in turns])
+
+
+def _told(model: SyncLLM, speaker: int, said: Sequence[Stretch]) -> list[int]:
+    if STREAMS[speaker] == "user":
+        return [token for stretch in said for token in _word_by_word(model, stretch)]
+    return [token for stretch in said for token in (*_in_text(model, stretch), *_spoken(model, stretch))]
+
+
+def _word_by_word(model: SyncLLM, stretch: Stretch) -> Iterator[int]:
+    """The new units up to the end of each word, and the word; then the units after the last one."""
+    texts, ends = (
+        [*spoken_words(stretch.text)[: len(stretch.ends)], ""],
+        [*stretch.ends, stretch.start + len(stretch.units)],
+    )
+    held, heard = None, 0
+    for text, end in zip(texts, ends, strict=True):
+        for unit in stretch.units[heard : end - stretch.start]:
+            if unit != held:
+                yield model.alphabet.units[unit]
+            held = unit
+        heard = end - stretch.start
+        yield from model.text_ids(text)
 
 
 # ---------------------------------------------------------------- stage 1: sentences, in text or in speech
@@ -63,17 +102,27 @@ def turns_of(row: Encoded) -> list[Turn]:
 
 
 def _sentences(model: SyncLLM, turns: Sequence[Turn], share: float, draw: np.random.Generator) -> Example:
+    def sentence(stretch: Stretch) -> list[int]:
+        return _spoken(model, stretch) if draw.random() < share else _in_text(model, stretch)
+
+    return _turns(
+        model, turns, [[token for stretch in said for token in sentence(stretch)] for _, said in turns]
+    )
+
+
+def _turns(model: SyncLLM, turns: Sequence[Turn], tokens: Sequence[Sequence[int]]) -> Example:
+    """What is said in each of the turns, by `turn_based`."""
     alphabet, woven = model.alphabet, dict[str, list[int]](own=[], user=[])
     speakers = [speaker for speaker, _ in turns]
-    for (speaker, said), following in zip(turns, [*speakers[1:], None], strict=True):
-        part = woven[STREAMS[speaker]]
-        for stretch in said:
-            part += (
-                _spoken(model, stretch) if draw.random() < share else model.text_ids(stretch.text.partition(CALL)[0])
-            )
-        if following is not None:
-            part.append((alphabet.s0, alphabet.s1)[following])
+    for speaker, said, following in zip(speakers, tokens, [*speakers[1:], None], strict=True):
+        end = [] if following is None else [(alphabet.s0, alphabet.s1)[following]]
+        woven[STREAMS[speaker]] += [*said, *end]
     return woven_example(turn_based(alphabet, speakers), woven, STREAMS)
+
+
+def _in_text(model: SyncLLM, sentence: Stretch) -> list[int]:
+    """What is said of it: no call."""
+    return model.text_ids(sentence.text.partition(CALL)[0])
 
 
 def _spoken(model: SyncLLM, sentence: Stretch) -> list[int]:
@@ -135,6 +184,13 @@ def channels(row: Encoded, silence: int) -> tuple[list[int], list[int]]:
     return own, [*row.user, *[silence] * (length - len(row.user))]
 
 
+def swapped(row: Encoded, silence: int) -> Encoded:
+    """The same with the sides exchanged: the model asks, in the user's voice without its noise, and is answered."""
+    own, _ = channels(row, silence)
+    theirs = tuple(replace(stretch, speaker=SIDES[stretch.speaker]) for stretch in row.stretches)
+    return Encoded(row.name, tuple(own), theirs)
+
+
 def _chunks(model: SyncLLM, own: Sequence[int], user: Sequence[int]) -> Example:
     chunks = encode(own, user, model.config)
     return woven_example(full_duplex(model.alphabet), streams(chunks, model.alphabet), STREAMS)
@@ -145,7 +201,9 @@ def _chunks(model: SyncLLM, own: Sequence[int], user: Sequence[int]) -> Example:
 Examples = Callable[[SyncLLM, Sequence[Encoded], int], Iterator[Example]]
 
 
-def _part_of_turn_based(part: int, model: SyncLLM, rows: Sequence[Encoded], silence: int) -> Iterator[Example]:
+def _part_of_turn_based(
+    part: int, model: SyncLLM, rows: Sequence[Encoded], silence: int
+) -> Iterator[Example]:
     progress = part / PARTS_OF_TURN_BASED, (part + 1) / PARTS_OF_TURN_BASED
     return turn_based_examples(model, rows, progress, seed=part)
 

@@ -30,7 +30,7 @@ from duologue.systems.sync_llm import MEMORY, SyncLLM
 from duologue.systems.sync_llm_call import Call, StreamingMind, last_unit
 from duologue.systems.sync_llm_format import Part, encode, spread
 from duologue.units import nano_codec
-from duologue.units.codec import Codec
+from duologue.units.codec import Codec, encode_whole
 from duologue.units.speaking import Voice
 
 # ---------------------------------------------------------------- what callers share
@@ -72,9 +72,9 @@ class Talking:
 
 class SyncSession:
     """A conversation of one caller, a `session.Session`. The sound of a frame is said `delay_frames` after its place
-    on the clock: the decoder looks ahead."""
+    on the clock: the decoder looks ahead. `opening`: units of its own that it begins with; somebody has to."""
 
-    def __init__(self, talking: Talking) -> None:
+    def __init__(self, talking: Talking, opening: Sequence[int] = ()) -> None:
         self.talking, codec = talking, talking.codec
         self.said_hz, self.said_samples = codec.said_hz, codec.unit_samples
         self.heard_samples = round(codec.heard_hz / codec.unit_hz)
@@ -84,6 +84,7 @@ class SyncSession:
         own = _silence(talking)
         mind = StreamingMind(talking.model.lm, talking.memory, talking.picking, talking.seed)
         self.call = Call(mind, talking.model.alphabet, talking.model.config, own, own[:1])
+        self.call.tell([*opening, *[codec.silence[0]] * (-len(opening) % talking.model.config.slots)])
         self._due = deque(own[1:])
         self._work = self._speaking()
         self._sounding: deque[int] = deque()
@@ -192,12 +193,22 @@ SHIPPED = Path(__file__).parents[1] / "weights" / "sync_llm_nano"
 
 
 def session(
-    model: str | Path | None = None, latency_chunks: int = 1, picking: Picking = LIKELIEST, seed: int = 0
+    model: str | Path | None = None,
+    latency_chunks: int = 1,
+    picking: Picking = LIKELIEST,
+    seed: int = 0,
+    opening: Audio | None = None,
 ) -> SyncSession:
-    """A conversation with a trained model (a folder with its codec; None: the nano one that comes along). Raises
-    ValueError, FileNotFoundError where there is none."""
+    """A conversation with a trained model (a folder with its codec; None: the nano one that comes along), which begins
+    with saying `opening`, [N] at 16 kHz. Raises ValueError, FileNotFoundError where there is none."""
     folder = Path(model or SHIPPED)
-    return SyncSession(Talking(*loaded(folder), latency_chunks, picking, seed))
+    talking = Talking(*loaded(folder), latency_chunks, picking, seed)
+    return SyncSession(talking, () if opening is None else _units(opening, talking.codec))
+
+
+def _units(sound: Audio, codec: Codec) -> list[int]:
+    found: list[int] = encode_whole(codec, torch.from_numpy(sound)[None])[0, 0].tolist()
+    return found
 
 
 @lru_cache(maxsize=2)

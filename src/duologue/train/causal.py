@@ -14,6 +14,9 @@ class Causal(nn.Module):
 
     Rows are filled up on their right, and nobody looks ahead, so no mask is needed. Of packed examples, one sees those
     before it in its row, as turns of one long conversation.
+
+    Examples of which not every place is there have `steps` [S] beside their tokens: how many places each lies behind
+    the one before it, 1 where none is left out.
     """
 
     def __init__(self, lm: Any) -> None:
@@ -21,6 +24,8 @@ class Causal(nn.Module):
         self.lm = lm
 
     def forward(self, batch: Tensors) -> Tensor:
-        hidden = self.lm.get_decoder()(input_ids=batch["tokens"], use_cache=False).last_hidden_state
+        places = batch["steps"].cumsum(1) - 1 if "steps" in batch else None
+        decoder = self.lm.get_decoder()
+        hidden = decoder(input_ids=batch["tokens"], position_ids=places, use_cache=False).last_hidden_state
         logits: Tensor = self.lm.get_output_embeddings()(hidden[:, :-1][asked(batch)])
         return logits

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from duologue.units.centred import Passage, Signal
@@ -91,32 +91,42 @@ class Snac(LookaheadDecoder):
     Its units know what sounds up to `heard_ahead_s` after their end; `forward` is the released decoder over all of it.
     """
 
-    def __init__(self, config: SnacConfig | None = None, noise: Noise | None = AS_TRAINED) -> None:
+    def __init__(
+        self,
+        config: SnacConfig | None = None,
+        noise: Noise | None = AS_TRAINED,
+        encoder: nn.Module | None = None,
+        decoder: nn.Module | None = None,
+    ) -> None:
+        """With the released encoder and decoder, or with others of the same rates, made of centred layers."""
         super().__init__()
         self.config = config = config or SnacConfig()
         self.heard_hz = self.said_hz = config.sampling_rate
         self.unit_samples, self.codes = config.unit_samples, config.codebook_size
         self.books = len(books_of(config.vq_strides))
         self.unit_hz = self.heard_hz / self.unit_samples
-        self.encoder = Encoder(config.encoder_dim, config.encoder_rates, config.depthwise)
+        self.encoder = encoder or Encoder(config.encoder_dim, config.encoder_rates, config.depthwise)
         self.quantizer = ResidualQuantizer(
             config.latent_dim, config.codebook_size, config.codebook_dim, config.vq_strides
         )
-        self.decoder = Decoder(
+        self.decoder = decoder or Decoder(
             config.latent_dim, config.decoder_dim, config.decoder_rates, config.depthwise, config.noise, noise
         )
 
     def signal(self, codes: Tensor, passage: Passage) -> Signal:
         """[B, Q, T] → sound [B, 1, T * unit_samples]."""
-        latents = Signal(self.quantizer.decode(codes), self.config.vq_strides[0])
-        sound: Signal = self.decoder(passage.within(latents), passage)
+        return self.sound(self.quantizer.decode(codes), passage)
+
+    def sound(self, latents: Tensor, passage: Passage) -> Signal:
+        """[B, D, T * strides[0]] → sound [B, 1, T * unit_samples]."""
+        sound: Signal = self.decoder(passage.within(Signal(latents, self.config.vq_strides[0])), passage)
         return sound
 
     # ------------------------------------------------------------ encoding
 
     @property
     def heard_ahead_s(self) -> float:
-        return self._heard_ahead_units * self.unit_samples / self.heard_hz
+        return self.heard_ahead_units * self.unit_samples / self.heard_hz
 
     @cached_property
     def silence(self) -> tuple[int, ...]:
@@ -130,8 +140,8 @@ class Snac(LookaheadDecoder):
         """Sound that is no whole unit yet, units still owed before the first one, and what the layers remember."""
         quiet = next(self.parameters()).new_zeros(batch, self.unit_samples)
         outside = torch.zeros(batch, 1, dtype=torch.bool, device=quiet.device)
-        _, remembered = self._latents(quiet, outside, self._heard_ahead_units)
-        owed = torch.full_like(remembered[0], self._heard_ahead_units)
+        _, remembered = self.latents(quiet, outside, self.heard_ahead_units)
+        owed = torch.full_like(remembered[0], self.heard_ahead_units)
         return CodecState([quiet[:, :0], owed, *map(torch.zeros_like, remembered)])
 
     @torch.no_grad()
@@ -157,26 +167,26 @@ class Snac(LookaheadDecoder):
 
     def _codes(self, sound: Tensor, last: bool, remembered: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """[B, T * unit_samples] → [B, Q, T], later by the units heard ahead; with `last`, so many more."""
-        units, after = sound.shape[-1] // self.unit_samples, self._heard_ahead_units * last
+        units, after = sound.shape[-1] // self.unit_samples, self.heard_ahead_units * last
         inside = (torch.arange(units + after, device=sound.device) < units).expand(len(sound), -1)
         sound = functional.pad(sound, (0, after * self.unit_samples))
         codes = [torch.zeros(len(sound), self.books, 0, dtype=torch.int64, device=sound.device)]
         for start in range(0, units + after, _PIECE_UNITS):
             piece = slice(start * self.unit_samples, (start + _PIECE_UNITS) * self.unit_samples)
             now = inside[:, start : start + _PIECE_UNITS]
-            latents, remembered = self._latents(sound[:, piece], now, self._heard_ahead_units, remembered)
+            latents, remembered = self.latents(sound[:, piece], now, self.heard_ahead_units, remembered)
             codes.append(self.quantizer.encode(latents.x))
         return torch.cat(codes, -1), remembered
 
     @cached_property
-    def _heard_ahead_units(self) -> int:
+    def heard_ahead_units(self) -> int:
         with torch.no_grad():
             unit = next(self.parameters()).new_zeros(1, self.unit_samples)
             inside = torch.ones(1, 1, dtype=torch.bool, device=unit.device)
-            latents, _ = self._latents(unit, inside, FAR_UNITS)
+            latents, _ = self.latents(unit, inside, FAR_UNITS)
         return latents.late // latents.rate
 
-    def _latents(
+    def latents(
         self, sound: Tensor, inside: Tensor, reach_units: int, remembered: Sequence[Tensor] | None = None
     ) -> tuple[Signal, list[Tensor]]:
         """[B, T * unit_samples] → latents, late by whole units, and what is remembered."""

@@ -82,20 +82,22 @@ class ResidualQuantizer(nn.Module):
         self.strides = strides
         self.quantizers = nn.ModuleList(Quantizer(width, codes, dimensions) for _ in strides)
 
-    def _levels(self) -> list[tuple[int, Quantizer]]:
+    @property
+    def levels(self) -> list[tuple[int, Quantizer]]:
+        """Each with its stride, coarse before fine."""
         levels = [level for level in self.quantizers if isinstance(level, Quantizer)]
         return list(zip(self.strides, levels, strict=True))
 
     def encode(self, latents: Tensor) -> Tensor:
         """[B, D, T * strides[0]] → books [B, Q, T]."""
         levels = list[Tensor]()
-        for stride, level in self._levels():
+        for stride, level in self.levels:
             levels.append(level.nearest(functional.avg_pool1d(latents, stride)))
             latents = latents - level.latents(levels[-1]).repeat_interleave(stride, -1)
         return flatten(levels, self.strides)
 
     def decode(self, books: Tensor) -> Tensor:
         """[B, Q, T] → [B, D, T * strides[0]]."""
-        levels = zip(self._levels(), unflatten(books, self.strides), strict=True)
+        levels = zip(self.levels, unflatten(books, self.strides), strict=True)
         spread = [level.latents(codes).repeat_interleave(stride, -1) for (stride, level), codes in levels]
         return torch.stack(spread).sum(0)

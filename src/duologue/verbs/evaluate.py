@@ -1,16 +1,17 @@
-"""`duologue eval`: how well a system answers, and a duplex model takes its turns, beside what the paper reports."""
+"""`duologue eval`: how well a system answers, and a duplex model takes its turns, beside what the paper reports; other
+suites of measurements by their name."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from duologue.verbs import system
+from duologue.verbs import suites, system
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,18 +20,26 @@ if TYPE_CHECKING:
     from duologue.evaluate.answers import Answered, Ears
     from duologue.evaluate.duplex import Row
     from duologue.session import Audio
+    from duologue.systems import Duplex
 
 HELP = "Measure a system on held-out users: answers, delays; of a duplex model its turns too, and a picture."
 EXAMPLE = """\
   duologue eval --system omni_flatten
   duologue eval --system clean_s2s --questions 340
-  duologue eval --system omni_flatten --model runs/omni/model --noises ../shared/data --questions 340 --json"""
+  duologue eval --system omni_flatten --model runs/omni/model --noises ../shared/data --questions 340 --json
+  duologue eval --suite fdb --system clean_s2s             # Full-Duplex-Bench; again for other systems: one table
+  duologue eval --suite turns recordings --truth originals # of any folder of stereo files
+  duologue eval --suite two_agents --system sync_llm --link 0 160 240
+  duologue eval --suite timing                             # of what is synthesised, against people's"""
+SUITES = ("answers", "fdb", "turns", "two_agents", "timing")
 SEED = 77
 AFTER_S = 2.0
 """Of silence after a recording: time for a late answer."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recordings", nargs="?", type=Path, help="turns: folder of stereo files, user left")
+    parser.add_argument("--suite", choices=SUITES, default="answers", help="what is measured (default: %(default)s)")
     system.options(parser)
     parser.set_defaults(system="omni_flatten")
     parser.add_argument("--folder", type=Path, default=Path("runs/eval"), help="where test recordings and results go")
@@ -39,12 +48,22 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--noises", default=None, help="folder with a manifest of noises; default: synthetic noise")
     parser.add_argument("--no-speech", action="store_true", help="do not listen to the answers, read them alone")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the tables")
+    suites.options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
+    if (options.recordings is not None) != (options.suite == "turns"):
+        raise ValueError("a folder of recordings is what --suite turns measures: duologue eval --suite turns FOLDER")
+    if options.suite != "answers":
+        tables, path = suites.SUITES[options.suite](options)
+        return _shown(tables, path, options.json)
     tables = _duplex(options) if system.is_duplex(options) else _turn_taker(options)
-    if options.json:
-        print((options.folder / "results.json").read_text())
+    return _shown(tables, options.folder / "results.json", options.json)
+
+
+def _shown(tables: Sequence[Table], path: Path, as_json: bool) -> int:
+    if as_json:
+        print(path.read_text())
     else:
         _print(tables)
     return 0
@@ -118,9 +137,10 @@ def _duplex(options: argparse.Namespace) -> list[Table]:
     from duologue.evaluate.duplex import answered, turns
     from duologue.evaluate.duplex_table import turns_table
 
-    session = system.duplex(options, datetime.now)()
+    make = system.duplex(options, datetime.now)
+    session = make()
     if not isinstance(session, LayoutSession):
-        raise ValueError(f"{options.system} writes no text that could be checked: its turns are not measured yet")
+        return _by_ear(options, make)
     talking = session.talking
     asked, users = _recorded(options, "questions", options.questions, (1, 1))
     heard, ears = _told(tracks(talking, users), "questions", len(users)), _ears(options)
@@ -131,6 +151,27 @@ def _duplex(options: argparse.Namespace) -> list[Table]:
     _draw(session, talked, options.folder)
     chunk_ms = round(1000 * talking.chunk_units / talking.codec.unit_hz)
     return [answers_table(score(answers)), turns_table(taken, chunk_ms)]
+
+
+def _by_ear(options: argparse.Namespace, make: Callable[[], Duplex]) -> list[Table]:
+    """Of a model that writes nothing: what is heard of it."""
+    from duologue.evaluate import by_ear
+    from duologue.evaluate.answers import answers_table
+    from duologue.evaluate.duplex import turns
+    from duologue.evaluate.duplex_table import turns_table
+
+    ears, first = _ears(options), make()
+    if ears is None:
+        raise ValueError(f"{options.system} writes no text that could be read: leave --no-speech out")
+    asked, users = _recorded(options, "questions", options.questions, (1, 1))
+    heard = _told(by_ear.all_listened(make, users), "questions", len(users))
+    answers = [by_ear.answered(row, one, ears) for row, one in zip(asked, heard, strict=True)]
+    talked, users = _recorded(options, "dialogues", options.dialogues, (1, 3))
+    heard = _told(by_ear.all_listened(make, users), "dialogues", len(users))
+    tracks = [one.track(first.delay_frames) for one in heard]
+    taken = turns(talked, tracks, 1 / first.frame_s)
+    _write(options.folder, answers, turns=asdict(taken))
+    return [answers_table(by_ear.score(answers)), turns_table(taken, round(1000 * first.frame_s))]
 
 
 def _draw(session: LayoutSession, rows: Sequence[Row], folder: Path) -> None:

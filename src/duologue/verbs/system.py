@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from duologue.session import TurnTaker
     from duologue.systems import Duplex
+    from duologue.talk import Converser
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +21,9 @@ def options(parser: argparse.ArgumentParser) -> None:
         help="clean_s2s (cascade), llama_omni, fun_audio_chat; omni_flatten, sync_llm (full duplex)",
     )
     parser.add_argument("--model", default=None, help="folder of a trained model; default: the shipped one")
+    parser.add_argument(
+        "--latency", type=int, default=None, help="sync_llm: chunks by which the user is known late (default: 1)"
+    )
     parser.add_argument("--asr", default="pocketsphinx", help="cascade: pocketsphinx, whisper:PATH or openai:MODEL")
     parser.add_argument("--llm", default="desk", help="cascade: desk, transformers:PATH or openai:MODEL")
     parser.add_argument(
@@ -34,6 +38,8 @@ def is_duplex(options: argparse.Namespace) -> bool:
     known = (*SYSTEMS, *TRAINED, *DUPLEX)
     if options.system not in known:
         raise ValueError(f"there is no system {options.system!r}, only {', '.join(known)}")
+    if options.latency is not None and options.system != "sync_llm":
+        raise ValueError(f"--latency is a setting of sync_llm; leave it out for {options.system}")
     return options.system in DUPLEX
 
 
@@ -54,6 +60,17 @@ def duplex(options: argparse.Namespace, now: Callable[[], datetime]) -> Callable
     """A factory of the sessions of a system that hears while it speaks; one is made at once."""
     from duologue.systems import DUPLEX
 
-    factory = partial(DUPLEX[options.system], options.model, now)
+    settings = {} if options.latency is None else {"latency_chunks": options.latency}
+    factory = partial(DUPLEX[options.system], options.model, now, **settings)
     factory()
     return factory
+
+
+def session(options: argparse.Namespace, now: Callable[[], datetime]) -> Callable[[], Converser]:
+    """A factory of the sessions of any system, with the usual settings of who takes turns."""
+    from duologue.turns import TurnSession
+
+    if is_duplex(options):
+        return duplex(options, now)
+    make = turn_taker(options, now)
+    return lambda: TurnSession(make())

@@ -1,0 +1,194 @@
+"""What batch-parallel decoding gains, as Mini-Omni's paper claims (section 3.3): answers right by each way of decoding.
+
+    python recipes/mini_omni_table.py runs/eval --model runs/seed_0/mini_omni/model runs/seed_1/mini_omni/model
+
+The folder is one that `duologue eval --folder` made; each model was trained with another seed. It prints a table of the
+means over the models, with the lowest and the highest, and leaves `mini_omni_table.json` in the folder.
+
+A→T            the question is heard, the answer written
+A→A            the answer is spoken and written in one row
+A→A in batch   a second row writes beside it
+right          by the desk's program: what is written, and the speech as a recogniser hears it
+WER            of the speech, as heard, against the answer's own text
+steps, ms      until the first sound: steps of the model and the time of computing them, behind the prompt
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from duologue.desk import Desk, Question
+from duologue.evaluate.answers import Answered, Ears, Score, judged, score, shown
+from duologue.evaluate.ears import answers_recogniser
+from duologue.evaluate.replies import turns_of
+from duologue.session import HEARD_HZ, Audio
+from duologue.sound.wav import read_channels, resample
+from duologue.systems import mini_omni
+from duologue.systems.mini_omni import Task
+from duologue.systems.mini_omni_decoding import Decoding, answered
+from duologue.systems.mini_omni_turns import Talking, nano
+from duologue.whole import whole_file
+
+RESULTS = "mini_omni_table.json"
+WAYS: dict[str, tuple[Task, bool]] = {
+    "A→T": ("A1T2", False),
+    "A→A": ("A1A2", False),
+    "A→A in batch": ("A1A2", True),
+}
+MOST_STEPS = 200
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Made:
+    """`sound` [N] at 16 kHz; until the first of it, steps and milliseconds, None where there was none."""
+
+    ids: tuple[int, ...]
+    sound: Audio
+    first_steps: int | None
+    first_ms: float | None
+
+
+@dataclass(frozen=True)
+class Way:
+    """Of one model and one way of decoding."""
+
+    right: Score
+    first_steps: float | None
+    first_ms: float | None
+
+
+def main() -> None:
+    options = parsed()
+    torch.set_num_threads(1)
+    asked = list(recorded(options.folder, options.questions))
+    ears = None if options.no_speech else answers_recogniser()
+    found = [measured(nano(path), asked, ears, path.as_posix()) for path in options.model]
+    lines = json.dumps([{name: asdict(way) for name, way in one.items()} for one in found], indent=1)
+    whole_file(options.folder / RESULTS, lambda file: file.write(lines.encode()))
+    Console(highlight=False).print(table(found))
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="that of `duologue eval --folder`")
+    parser.add_argument("--model", type=Path, nargs="+", required=True, help="folders of models, one of each seed")
+    parser.add_argument("--questions", type=int, default=None, help="how many, at most")
+    parser.add_argument("--no-speech", action="store_true", help="do not listen to the answers, read them alone")
+    return parser.parse_args()
+
+
+def recorded(folder: Path, count: int | None) -> Iterator[tuple[Question, Audio]]:
+    """Questions of one turn, and how they sound, [N] at 16 kHz."""
+    questions = folder / "questions"
+    for line in (questions / "manifest.jsonl").read_text().splitlines()[:count]:
+        row: Row = json.loads(line)
+        (audio,) = turns_of(row, read_channels(questions / row["path"], HEARD_HZ)[:, 0])
+        yield Question.from_json(row["questions"][-1]), audio
+
+
+# ---------------------------------------------------------------- one model
+
+
+def measured(talking: Talking, asked: Sequence[tuple[Question, Audio]], ears: Ears | None, name: str) -> dict[str, Way]:
+    """Each way of decoding; what it heard is written by its own task (A1T1)."""
+    heard = [
+        text_of(talking, said(talking, audio, "A1T1", False).ids)[0] for _, audio in track(asked, f"{name}: hearing")
+    ]
+    return {way: measured_way(talking, asked, heard, ears, way, *how) for way, how in WAYS.items()}
+
+
+def measured_way(
+    talking: Talking,
+    asked: Sequence[tuple[Question, Audio]],
+    heard: Sequence[str],
+    ears: Ears | None,
+    way: str,
+    task: Task,
+    parallel: bool,
+) -> Way:
+    found, answers = list[Made](), list[Answered]()
+    for (question, audio), words in zip(track(asked, way), heard, strict=True):
+        made = said(talking, audio, task, parallel)
+        spoken = ears(made.sound) if ears is not None and mini_omni.speaks(task) else None
+        written, calls = text_of(talking, made.ids)
+        answers.append(judged(question, words, written, calls, spoken))
+        found.append(made)
+    steps = [one.first_steps for one in found if one.first_steps is not None]
+    times = [one.first_ms for one in found if one.first_ms is not None]
+    return Way(score(answers), median(steps) if steps else None, median(times) if times else None)
+
+
+def said(talking: Talking, audio: Audio, task: Task, parallel: bool) -> Made:
+    """One answer, its sound made as it comes."""
+    question = mini_omni.Question(task, talking.hears(audio))
+    how, utterance = Decoding(parallel=parallel, most_steps=MOST_STEPS), talking.utterance()
+    ids, sounds, first = list[int](), list[Audio](), None
+    steps = enumerate(answered(talking.model, question, how), 1)
+    ids += [] if (begun := next(steps)[1]).text is None else [begun.text]
+    began = time.perf_counter()
+    for number, step in steps:
+        ids += [] if step.text is None else [step.text]
+        sounds.append(utterance.say(step.frame or ()))
+        if first is None and len(sounds[-1]):
+            first = (number, 1000 * (time.perf_counter() - began))
+    sounds.append(utterance.say((), last=True))
+    sound = torch.cat([torch.from_numpy(one) for one in sounds]).numpy()
+    return Made(tuple(ids), resample(sound, talking.said_hz, HEARD_HZ), *(first or (None, None)))
+
+
+def text_of(talking: Talking, ids: Sequence[int]) -> tuple[str, Any]:
+    return talking.text_of(ids, Desk.tools)
+
+
+# ---------------------------------------------------------------- all of them
+
+
+def table(found: Sequence[dict[str, Way]]) -> Table:
+    of = next(iter(found[0].values())).right.n
+    made = Table(title=f"{of} questions, {len(found)} models", box=None, title_justify="left", header_style="dim")
+    for column in (
+        "",
+        "text right, %",
+        "speech right, %",
+        "WER of speech, %",
+        "CER heard, %",
+        "steps, ms to sound",
+    ):
+        made.add_column(column, justify="right" if column else "left")
+    for name in found[0]:
+        ways = [one[name] for one in found]
+        made.add_row(
+            name,
+            spread([way.right.text for way in ways]),
+            spread([way.right.speech for way in ways]),
+            spread([None if way.right.speaking is None else way.right.speaking.words for way in ways]),
+            spread([None if way.right.hearing is None else way.right.hearing.letters for way in ways]),
+            f"{spread([way.first_steps for way in ways])}, {spread([way.first_ms for way in ways])}",
+        )
+    return made
+
+
+def spread(values: Sequence[float | None]) -> str:
+    """The mean, and from where to where where there are several."""
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        return shown(known[0] if known else None)
+    return f"{fmean(known):.1f} ({min(known):.1f}-{max(known):.1f})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Two sessions of one system talk with each other over links of several latencies: files of each call, one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from duologue.evaluate.timeline import Names
+from duologue.evaluate.two_agents import Link, exchange, save
+from duologue.session import Audio, Session
+from duologue.sound.vad import Vad
+
+Make = Callable[[], tuple[Session, Session]]
+"""The two who talk, anew for each call; the second opens."""
+
+
+def calls(
+    make: Make,
+    latencies_ms: Sequence[float],
+    duration_s: float,
+    folder: Path,
+    names: Names,
+    opening: Audio | None = None,
+    vad: Vad | None = None,
+) -> dict[str, dict[str, Any]]:
+    """The figures of a call over each link, by its latency in ms; `160ms.wav` and the like are left in the folder.
+    `opening`, [N] at 16 kHz, is said by a second that cannot open the call itself."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {}
+    for latency_ms in latencies_ms:
+        call = exchange(*make(), duration_s, Link(latency_ms), opening)
+        found[f"{latency_ms:g}"] = asdict(save(call, folder / f"{latency_ms:g}ms.wav", vad, names))
+    return found
+
+
+def table(found: Mapping[str, Mapping[str, Any]]) -> Table:
+    """A column for each call."""
+    seconds = next(iter(found.values()))["duration_s"] if found else 0
+    shown = Table(title=f"two agents, {seconds:.0f} s", box=None, title_justify="left", header_style="dim")
+    shown.add_column("latency of the link, ms")
+    for latency in found:
+        shown.add_column(latency, justify="right")
+    each = list(found.values())
+    shown.add_row("turns", *(_both(one["turns"], "{}") for one in each))
+    shown.add_row(
+        "speech, %", *(_both([100 * share for share in one["speech_share"]], "{:.0f}") for one in each)
+    )
+    for name in ("silence", "overlap"):
+        shown.add_row(f"{name}, %", *(f"{100 * one[name + '_share']:.0f}" for one in each))
+        shown.add_row(f"longest {name}, s", *(f"{one[f'longest_{name}_s']:.1f}" for one in each))
+    for kind in ("gap", "overlap", "pause", "backchannel", "interruption"):
+        shown.add_row(f"{kind}s a minute", *(_shown(one["rates"][kind]["per_minute"]) for one in each))
+    for kind in ("gap", "fto"):
+        shown.add_row(f"median {kind}, s", *(_shown(one["rates"][kind]["spread_s"]["p50"]) for one in each))
+    shown.add_row("deadlock, babble", *(f"{_yes(one['deadlock'])}, {_yes(one['babble'])}" for one in each))
+    return shown
+
+
+def _both(values: Sequence[float], how: str) -> str:
+    return " + ".join(how.format(value) for value in values)
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _yes(flag: bool) -> str:
+    return "yes" if flag else "no"
