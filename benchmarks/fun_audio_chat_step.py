@@ -20,7 +20,8 @@ from duologue.model.backbone import backbone
 from duologue.model.picking import Seen
 from duologue.model.words import words_tokenizer
 from duologue.streaming import Memory
-from duologue.systems.fun_audio_chat import Config, FunAudioChat, nano
+from duologue.systems.fun_audio_chat import Config, nano
+from duologue.systems.fun_audio_chat_model import FunAudioChat
 from duologue.systems.fun_audio_chat_nano import CausalEars
 from duologue.systems.fun_audio_chat_talk import Talk
 from duologue.units.nano_ears import EarsConfig, NanoEars

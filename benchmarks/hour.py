@@ -46,13 +46,8 @@ def main() -> None:
     torch.set_num_threads(1)
     session = SESSIONS[options.system](options.model)
     frame_s = session.heard_samples / 16_000
-    parts = [
-        measured(session, frames)
-        for frames in in_parts(round(options.seconds / frame_s), session.heard_samples)
-    ]
-    print(
-        f"{options.system}, {options.seconds / 60:.0f} min in {PARTS} parts; frames of {1000 * frame_s:.0f} ms"
-    )
+    parts = [measured(session, frames) for frames in in_parts(round(options.seconds / frame_s), session.heard_samples)]
+    print(f"{options.system}, {options.seconds / 60:.0f} min in {PARTS} parts; frames of {1000 * frame_s:.0f} ms")
     print("a step, ms of processor  " + "  ".join(f"{step_ms:.2f}" for step_ms, _, _ in parts))
     print("the slowest of 100, ms   " + "  ".join(f"{p99_ms:.2f}" for _, p99_ms, _ in parts))
     print("memory, MiB              " + "  ".join(f"{mib:.0f}" for _, _, mib in parts))
@@ -63,9 +58,7 @@ def main() -> None:
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--system", choices=list(SESSIONS), default="sync_llm")
     parser.add_argument("--model", type=Path, default=None, help="folder of a trained model")
     parser.add_argument("--seconds", type=float, default=3600.0, help="of conversation")
@@ -116,9 +109,7 @@ def omni_flatten_session(model: Path | None) -> LayoutSession:
 
 def sync_llm_session(model: Path | None) -> SyncSession:
     """It draws what it says: each of its units is then another one, and a pass of the model."""
-    return SyncSession(
-        Talking(*(sync_llm_talk.loaded(model) if model else untrained()), picking=Picking(1.0))
-    )
+    return SyncSession(Talking(*(sync_llm_talk.loaded(model) if model else untrained()), picking=Picking(1.0)))
 
 
 def untrained() -> tuple[SyncLLM, NanoCodec]:

@@ -31,16 +31,9 @@ from duologue.model.calls import parted
 from duologue.model.words import CALL
 from duologue.session import HEARD_HZ
 from duologue.systems import fun_audio_chat
-from duologue.systems.fun_audio_chat import (
-    LEARNT,
-    Config,
-    FunAudioChat,
-    TwoRates,
-    fine_tuning,
-    nano_head,
-    pre_alignment,
-)
+from duologue.systems.fun_audio_chat import LEARNT, Config, TwoRates, fine_tuning, nano_head, pre_alignment
 from duologue.systems.fun_audio_chat_examples import Turn, example, read
+from duologue.systems.fun_audio_chat_model import FunAudioChat
 from duologue.systems.fun_audio_chat_nano import WRITES, CausalEars, save
 from duologue.systems.fun_audio_chat_results import in_words
 from duologue.systems.llama_omni_stages import Exchange

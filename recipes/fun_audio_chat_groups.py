@@ -32,7 +32,8 @@ from duologue.evaluate.ears import answers_recogniser
 from duologue.evaluate.replies import answered, conversed
 from duologue.synthesis import Plan
 from duologue.systems import fun_audio_chat
-from duologue.systems.fun_audio_chat import LEARNT, FunAudioChat, TwoRates
+from duologue.systems.fun_audio_chat import LEARNT, TwoRates
+from duologue.systems.fun_audio_chat_model import FunAudioChat
 from duologue.systems.fun_audio_chat_nano import WRITES
 from duologue.systems.fun_audio_chat_turns import Talker, small_talking
 from duologue.train import Run, Stage, train

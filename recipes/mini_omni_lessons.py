@@ -1,5 +1,5 @@
-"""What Mini-Omni of the nano size learns from: what its ears make of a question, the answer, the codes of the answer; and
-which tasks are made of them.
+"""What Mini-Omni of the nano size learns from: what its ears make of a question, the answer, the codes of the answer;
+and which tasks are made of them.
 """
 
 from __future__ import annotations

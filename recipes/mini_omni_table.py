@@ -10,7 +10,7 @@ A→A            the answer is spoken and written in one row
 A→A in batch   a second row writes beside it
 right          by the desk's program: what is written, and the speech as a recogniser hears it
 WER            of the speech, as heard, against the answer's own text
-steps, ms      until the first sound: steps of the model and the time of computing them, behind the prompt
+steps, ms      until the first sound: steps of the model, and the time of computing those behind the first one
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from torch import Tensor
 
 from duologue.desk import Desk, Question
 from duologue.evaluate.answers import Answered, Ears, Score, judged, score, shown
@@ -50,6 +52,7 @@ WAYS: dict[str, tuple[Task, bool]] = {
 MOST_STEPS = 200
 
 Row = dict[str, Any]
+Asked = tuple[Question, list[Audio]]
 
 
 @dataclass(frozen=True)
@@ -91,13 +94,13 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def recorded(folder: Path, count: int | None) -> Iterator[tuple[Question, Audio]]:
-    """Questions of one turn, and how they sound, [N] at 16 kHz."""
+def recorded(folder: Path, count: int | None) -> Iterator[Asked]:
+    """Questions, and how the turns up to each sound, [N] at 16 kHz."""
     questions = folder / "questions"
     for line in (questions / "manifest.jsonl").read_text().splitlines()[:count]:
         row: Row = json.loads(line)
-        (audio,) = turns_of(row, read_channels(questions / row["path"], HEARD_HZ)[:, 0])
-        yield Question.from_json(row["questions"][-1]), audio
+        turns = turns_of(row, read_channels(questions / row["path"], HEARD_HZ)[:, 0])
+        yield Question.from_json(row["questions"][-1]), list(turns)
 
 
 # ---------------------------------------------------------------- one model
@@ -113,7 +116,7 @@ def measured(talking: Talking, asked: Sequence[tuple[Question, Audio]], ears: Ea
 
 def measured_way(
     talking: Talking,
-    asked: Sequence[tuple[Question, Audio]],
+    asked: Sequence[Asked],
     heard: Sequence[str],
     ears: Ears | None,
     way: str,
@@ -121,8 +124,8 @@ def measured_way(
     parallel: bool,
 ) -> Way:
     found, answers = list[Made](), list[Answered]()
-    for (question, audio), words in zip(track(asked, way), heard, strict=True):
-        made = said(talking, audio, task, parallel)
+    for (question, turns), words in zip(track(asked, way), heard, strict=True):
+        made = said(talking, turns, task, parallel)
         spoken = ears(made.sound) if ears is not None and mini_omni.speaks(task) else None
         written, calls = text_of(talking, made.ids)
         answers.append(judged(question, words, written, calls, spoken))
@@ -132,22 +135,27 @@ def measured_way(
     return Way(score(answers), median(steps) if steps else None, median(times) if times else None)
 
 
-def said(talking: Talking, audio: Audio, task: Task, parallel: bool) -> Made:
+def said(talking: Talking, turns: Sequence[Audio], task: Task, parallel: bool) -> Made:
+    """The answer to the last turn; those to the others are remembered."""
+    history = list[tuple[Tensor, Sequence[int]]]()
+    for audio in turns[:-1]:
+        question = mini_omni.Question(task, talking.hears(audio), (), tuple(history))
+        history.append((question.sounds[-1], answer(talking, question, parallel).ids))
+    return answer(talking, mini_omni.Question(task, talking.hears(turns[-1]), (), tuple(history)), parallel)
+
+
+def answer(talking: Talking, question: mini_omni.Question, parallel: bool) -> Made:
     """One answer, its sound made as it comes."""
-    question = mini_omni.Question(task, talking.hears(audio))
     how, utterance = Decoding(parallel=parallel, most_steps=MOST_STEPS), talking.utterance()
-    ids, sounds, first = list[int](), list[Audio](), None
-    steps = enumerate(answered(talking.model, question, how), 1)
-    ids += [] if (begun := next(steps)[1]).text is None else [begun.text]
-    began = time.perf_counter()
-    for number, step in steps:
+    ids, sounds, first, began = list[int](), list[Audio](), None, 0.0
+    for number, step in enumerate(answered(talking.model, question, how), 1):
+        began = began or time.perf_counter()
         ids += [] if step.text is None else [step.text]
         sounds.append(utterance.say(step.frame or ()))
         if first is None and len(sounds[-1]):
             first = (number, 1000 * (time.perf_counter() - began))
     sounds.append(utterance.say((), last=True))
-    sound = torch.cat([torch.from_numpy(one) for one in sounds]).numpy()
-    return Made(tuple(ids), resample(sound, talking.said_hz, HEARD_HZ), *(first or (None, None)))
+    return Made(tuple(ids), resample(np.concatenate(sounds), talking.said_hz, HEARD_HZ), *(first or (None, None)))
 
 
 def text_of(talking: Talking, ids: Sequence[int]) -> tuple[str, Any]:

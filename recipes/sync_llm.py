@@ -85,25 +85,13 @@ def main() -> None:
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--folder", type=Path, default=Path("runs/omni_flatten"), help="of recipes/omni_flatten.py"
-    )
-    parser.add_argument(
-        "--text", type=Path, default=None, help="text model (default: text/model in the folder)"
-    )
-    parser.add_argument(
-        "--out", type=Path, default=None, help="what is learnt (default: sync_llm in the folder)"
-    )
-    parser.add_argument(
-        "--repeats", choices=get_args(Repeats), default="removed", help="what chunks hold of repeats"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("runs/omni_flatten"), help="of recipes/omni_flatten.py")
+    parser.add_argument("--text", type=Path, default=None, help="text model (default: text/model in the folder)")
+    parser.add_argument("--out", type=Path, default=None, help="what is learnt (default: sync_llm in the folder)")
+    parser.add_argument("--repeats", choices=get_args(Repeats), default="removed", help="what chunks hold of repeats")
     parser.add_argument("--chunk-ms", type=int, default=160)
-    parser.add_argument(
-        "--tokens", type=float, default=TOKENS, help="to learn from in all (default: %(default)s)"
-    )
+    parser.add_argument("--tokens", type=float, default=TOKENS, help="to learn from in all (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
@@ -113,23 +101,17 @@ def corpus(folder: Path, name: str) -> list[Encoded]:
     """The encoded conversations of a corpus. Raises FileNotFoundError where there are none."""
     paths = sorted((folder / name / "units").glob("*.jsonl"))
     if not paths:
-        raise FileNotFoundError(
-            f"there are no units in {folder / name / 'units'}: run recipes/omni_flatten.py first"
-        )
+        raise FileNotFoundError(f"there are no units in {folder / name / 'units'}: run recipes/omni_flatten.py first")
     return [row for path in paths for row in encode.read(path)]
 
 
 def untrained(text: Path, codec: Path, config: Config, seed: int) -> SyncLLM:
     """The text model with tags and units, which begin as what the codec knows of them."""
     fsq = nano_codec.load(codec).tokenizer.fsq
-    return SyncLLM.grown(
-        backbone(str(text)), tokenizer_of(text), Codes(fsq.codes, fsq.one_hot()), config, seed
-    )
+    return SyncLLM.grown(backbone(str(text)), tokenizer_of(text), Codes(fsq.codes, fsq.one_hot()), config, seed)
 
 
-def teach(
-    model: SyncLLM, rows: dict[str, list[Encoded]], codec: Path, folder: Path, tokens: float, seed: int
-) -> None:
+def teach(model: SyncLLM, rows: dict[str, list[Encoded]], codec: Path, folder: Path, tokens: float, seed: int) -> None:
     """All stages, from where the folder was left; the model with its codec in the folder's `model`."""
     silence, written = nano_codec.load(codec).silence[0], rehearsed(model, round(tokens * WRITTEN))
     for taught in NANO:

@@ -55,21 +55,13 @@ def main() -> None:
     options = parsed()
     torch.set_num_threads(options.threads)
     bench = Bench(options)
-    Console().print(
-        table({way: [bench.figures(way, seed) for seed in options.seeds] for way in options.repeats})
-    )
+    Console().print(table({way: [bench.figures(way, seed) for seed in options.seeds] for way in options.repeats}))
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--folder", type=Path, default=Path("runs/omni_flatten"), help="of recipes/omni_flatten.py"
-    )
-    parser.add_argument(
-        "--text", type=Path, default=None, help="text model (default: text/model in the folder)"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("runs/omni_flatten"), help="of recipes/omni_flatten.py")
+    parser.add_argument("--text", type=Path, default=None, help="text model (default: text/model in the folder)")
     parser.add_argument("--out", type=Path, default=None, help="default: sync_llm_ablation in the folder")
     parser.add_argument("--repeats", nargs="+", choices=WAYS, default=["removed", "kept"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
@@ -134,9 +126,7 @@ def nats_a_second(model: SyncLLM, rows: Sequence[Encoded], silence: int, unit_hz
 
 def table(results: Mapping[str, Sequence[Figures]]) -> Table:
     """Mean ± standard deviation over the seeds."""
-    shown = Table(
-        title="repeats, the same tokens learnt from", box=None, title_justify="left", header_style="dim"
-    )
+    shown = Table(title="repeats, the same tokens learnt from", box=None, title_justify="left", header_style="dim")
     names = {
         "": "",
         "nats": "nats a second",

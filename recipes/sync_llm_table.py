@@ -59,20 +59,14 @@ def main() -> None:
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="folder of a trained model")
-    parser.add_argument(
-        "--folder", type=Path, default=Path("runs/sync_llm_table"), help="recordings and figures"
-    )
+    parser.add_argument("--folder", type=Path, default=Path("runs/sync_llm_table"), help="recordings and figures")
     parser.add_argument("--questions", type=int, default=160)
     parser.add_argument("--dialogues", type=int, default=32, help="to go on with")
     parser.add_argument("--temperature", type=float, default=0.8, help="of what it goes on with")
     parser.add_argument("--latencies", type=int, nargs="+", default=list(LATENCIES_MS), help="ms")
-    parser.add_argument(
-        "--noises", default=None, help="folder with a manifest of noises; default: synthetic noise"
-    )
+    parser.add_argument("--noises", default=None, help="folder with a manifest of noises; default: synthetic noise")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
 
@@ -102,9 +96,7 @@ class Late:
 def by_latency(options: argparse.Namespace) -> dict[str, Any]:
     """What the model knows late by whole chunks, it guesses; the rest of the latency it does not know of."""
     model, codec = sync_llm_talk.loaded(options.model)
-    plan = Plan(
-        options.questions, split="test", timing="prompt", exchanges=(1, 1), noises=options.noises, seed=77
-    )
+    plan = Plan(options.questions, split="test", timing="prompt", exchanges=(1, 1), noises=options.noises, seed=77)
     rows, users = recorded(options.folder / "questions", plan, AFTER_S)
     ears, found = answers_recogniser(), {}
     for latency_ms in options.latencies:
@@ -131,9 +123,7 @@ def measured(rows: Sequence[Any], each: Sequence[by_ear.Listened], ears: Any, co
 def latency_table(found: Mapping[str, Mapping[str, Any]]) -> Table:
     table = _table("the user is known late", ("ms", "answers, %", "guessed, %", "takes @10, %", "after, ms"))
     for latency, late in found.items():
-        table.add_row(
-            latency, *(_shown(late[name], 1) for name in ("answers", "guessed", "takes_10", "takes_ms"))
-        )
+        table.add_row(latency, *(_shown(late[name], 1) for name in ("answers", "guessed", "takes_10", "takes_ms")))
     return table
 
 
@@ -148,8 +138,7 @@ def by_turns(options: argparse.Namespace) -> dict[str, Any]:
     measured_too = {"true": true, "naive": naive, "simulated people": people}
     return {
         "correlations": {
-            name: {kind: asdict(one) for kind, one in correlations(side, true).items()}
-            | {"mean": _mean(side, true)}
+            name: {kind: asdict(one) for kind, one in correlations(side, true).items()} | {"mean": _mean(side, true)}
             for name, side in sides.items()
         },
         "distance": {
@@ -186,9 +175,7 @@ def correlations_table(found: Mapping[str, Any]) -> Table:
             _shown(each["mean"]),
         )
     for name, theirs in (("SyncLLM, Fisher", PAPER), ("  its truth in units", TOPLINE)):
-        table.add_row(
-            f"[dim]{name}[/]", *(f"[dim]{theirs[kind]:.2f}[/]" for kind in ("ipu", "pause", "fto", "mean"))
-        )
+        table.add_row(f"[dim]{name}[/]", *(f"[dim]{theirs[kind]:.2f}[/]" for kind in ("ipu", "pause", "fto", "mean")))
     return table
 
 

@@ -15,7 +15,8 @@ from duologue.model.omni_ears import LiveEars, OmniEars
 from duologue.model.words import words_tokenizer
 from duologue.sound import Audio
 from duologue.streaming import Memory
-from duologue.systems.fun_audio_chat import Config, FunAudioChat, nano, released
+from duologue.systems.fun_audio_chat import Config, nano, released
+from duologue.systems.fun_audio_chat_model import FunAudioChat
 from duologue.systems.fun_audio_chat_nano import CausalEars, save
 from duologue.units import nano_codec
 from duologue.units.nano_ears import EarsConfig, NanoEars

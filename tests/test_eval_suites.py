@@ -74,19 +74,14 @@ def test_what_a_suite_lacks_is_told(model: Path, tmp_path: Path, capsys: pytest.
     assert "latency_chunks is -1" in in_one_line(capsys, "eval", *sync(model, "--latency", -1))
 
 
-def test_the_latency_is_that_of_the_session(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_latency_is_that_of_the_session(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With more of it, it says something else: it guessed what it had not heard."""
     monkeypatch.setattr("duologue.talk.LONGEST_REPLY_S", 0.2)
     wav.write(tmp_path / "in.wav", tones((0.2, 0.9), duration_s=1.0), HEARD_HZ)
     for latency in (0, 1, 2):
         out = tmp_path / f"{latency}.wav"
         assert duologue("talk", *sync(model, "--latency", latency), tmp_path / "in.wav", out) == 0
-    said = {
-        latency: wav.read_channels(tmp_path / f"{latency}.wav", HEARD_HZ)[:HEARD_HZ, 1]
-        for latency in (0, 1, 2)
-    }
+    said = {latency: wav.read_channels(tmp_path / f"{latency}.wav", HEARD_HZ)[:HEARD_HZ, 1] for latency in (0, 1, 2)}
     assert not np.array_equal(said[0], said[1])
     assert not np.array_equal(said[1], said[2])
     first = {latency: int(np.flatnonzero(np.abs(sound) > 1e-3)[0]) for latency, sound in said.items()}
@@ -104,14 +99,10 @@ def test_full_duplex_bench_runs_for_a_system_and_adds_it_to_the_table(
     found = json.loads(capsys.readouterr().out.partition("{")[2].join(("{", "")))
     assert list(found) == ["sync_llm", "sync_llm 0"]
     assert found["sync_llm"]["turn"]["samples"] == 1
-    assert "holds the outputs of" in in_one_line(
-        capsys, *run, *sync(model, "--latency", 0, "--name", "sync_llm")
-    )
+    assert "holds the outputs of" in in_one_line(capsys, *run, *sync(model, "--latency", 0, "--name", "sync_llm"))
 
 
-def test_two_agents_leave_calls_and_figures(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_two_agents_leave_calls_and_figures(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = (
         "eval",
         "--suite",
@@ -141,9 +132,7 @@ def test_every_suite_is_one_of_the_verbs() -> None:
 
 
 def test_what_is_heard_is_where_it_was_said() -> None:
-    player = Player(
-        np.concatenate((np.zeros(5 * FRAME, np.float32), DRAWN[: 3 * FRAME], np.zeros(99_999, np.float32)))
-    )
+    player = Player(np.concatenate((np.zeros(5 * FRAME, np.float32), DRAWN[: 3 * FRAME], np.zeros(99_999, np.float32))))
     found = listened(player, np.ones(20 * FRAME, np.float32), late_s=0.08)
     assert player.closed == 1
     assert not player.all_heard[: 2 * FRAME].any()
@@ -213,9 +202,7 @@ def test_a_recording_is_compared_with_what_is_made_of_its_beginning() -> None:
 
 
 def test_timing_that_is_drawn_from_people_is_like_people() -> None:
-    found = {
-        timing: calibration.likeness(calibration.simulated(timing, 150)) for timing in ("people", "paper")
-    }
+    found = {timing: calibration.likeness(calibration.simulated(timing, 150)) for timing in ("people", "paper")}
     people, paper = (found[timing]["fto_body"].distance_s.value for timing in ("people", "paper"))
     assert people is not None
     assert paper is not None

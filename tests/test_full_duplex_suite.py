@@ -166,9 +166,7 @@ def test_words_are_laid_over_the_speech_they_were_heard_in() -> None:
     times = [tuple(chunk["timestamp"]) for chunk in heard["chunks"]]
     assert times[0][0] == pytest.approx(0.5, abs=0.04)
     assert times[1][1] == pytest.approx(1.6, abs=0.07)
-    assert (
-        times[0][1] == times[1][0] == pytest.approx(times[0][0] + (times[1][1] - times[0][0]) / 4, abs=0.002)
-    )
+    assert times[0][1] == times[1][0] == pytest.approx(times[0][0] + (times[1][1] - times[0][0]) / 4, abs=0.002)
     assert len(heard["segments"]) >= 2
     unheard = transcript(tones((1.0, 2.0)), None, EnergyVad())
     assert len(unheard["chunks"]) == 1
@@ -192,9 +190,7 @@ def test_who_waits_answers_gives_way_and_goes_on_scores_best() -> None:
     turn = score(simple("turn", (0.5, 4.0)), words(LONG, 4.3, 8.0))
     assert turn.corrected["tor"] == turn.official["tor"] == 1
     assert turn.corrected["latency_s"] == pytest.approx(0.3)
-    two = words(LONG, 1.0, 4.4) | {
-        "chunks": words(LONG, 1.0, 4.4)["chunks"] + words(LONG, 6.5, 9.0)["chunks"]
-    }
+    two = words(LONG, 1.0, 4.4) | {"chunks": words(LONG, 1.0, 4.4)["chunks"] + words(LONG, 6.5, 9.0)["chunks"]}
     cut_in = score(simple("interruption", (4.0, 6.0)), two)
     assert (cut_in.corrected["yielded"], cut_in.corrected["tor"]) == (True, True)
     assert cut_in.corrected["stop_s"] == pytest.approx(0.4)
@@ -242,9 +238,7 @@ def test_all_systems_of_a_folder_stand_in_one_table(tmp_path: Path) -> None:
     assert list(found) == ["silent", "speaks"]
     assert full_duplex_report.figure(found["speaks"], "turn", "corrected", "tor") == 1
     assert full_duplex_report.figure(found["silent"], "turn", "corrected", "tor") == 0
-    assert full_duplex_report.figure(found["speaks"], "turn", "corrected", "latency_s") == pytest.approx(
-        0.2, abs=0.04
-    )
+    assert full_duplex_report.figure(found["speaks"], "turn", "corrected", "latency_s") == pytest.approx(0.2, abs=0.04)
     row = next(row for row in full_duplex_report.ROWS if row.task == "turn")
     assert full_duplex_report.cell(found["speaks"], row) == "100 | 100"
     assert full_duplex_report.cell(found["speaks"], full_duplex_report.ROWS[0]) == "100 | 0"

@@ -19,8 +19,9 @@ from duologue.layout import unweave, weave
 from duologue.model.picking import Picking, Seen
 from duologue.model.weights import WeightsError
 from duologue.streaming import Memory
-from duologue.systems.fun_audio_chat import LEARNT, Config, FunAudioChat, TwoRates, nano
+from duologue.systems.fun_audio_chat import LEARNT, Config, TwoRates, nano
 from duologue.systems.fun_audio_chat_examples import Turn, example, heard
+from duologue.systems.fun_audio_chat_model import FunAudioChat
 from duologue.systems.fun_audio_chat_nano import PARTS, SIZES, CausalEars
 from duologue.systems.fun_audio_chat_nano import load as load_nano
 from duologue.systems.fun_audio_chat_nano import save as save_nano

@@ -180,7 +180,5 @@ def test_a_conversation_is_encoded_with_the_user_left(tmp_path: Path, user_chann
     own, user = channels(found, codec().silence[0])
     assert len(own) == len(user) == len(found.user)
     assert [speaker for speaker, _ in turns_of(found)] == [1, 0, 1, 0]
-    other = encoded(
-        manifest.Clip(clip.path, rest={**clip.rest, "user_channel": 1 - user_channel}), codec().tokenizer
-    )
+    other = encoded(manifest.Clip(clip.path, rest={**clip.rest, "user_channel": 1 - user_channel}), codec().tokenizer)
     assert other.user != found.user

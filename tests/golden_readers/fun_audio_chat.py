@@ -21,8 +21,9 @@ from duologue.model.omni_ears import log_mel
 from duologue.model.picking import Pick, Picking, Seen
 from duologue.model.weights import Stored, WeightsError
 from duologue.streaming import Memory
-from duologue.systems.fun_audio_chat import LEARNT, FunAudioChat, TwoRates
+from duologue.systems.fun_audio_chat import LEARNT, TwoRates
 from duologue.systems.fun_audio_chat_examples import Turn, example, released_turns, spectrum
+from duologue.systems.fun_audio_chat_model import FunAudioChat
 from duologue.systems.fun_audio_chat_released import TIED, built, load, place, released_name
 from duologue.systems.fun_audio_chat_talk import Said, Talk
 

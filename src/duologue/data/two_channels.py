@@ -52,17 +52,13 @@ class Recording:
 _FISHER = re.compile(r"(\d+\.?\d*)\s+(\d+\.?\d*)\s+([AB]):\s*(.*)")
 
 
-def fisher(
-    sounds: str | Path, transcripts: str | Path, assistant: Literal["A", "B"] = "B"
-) -> Iterator[Recording]:
+def fisher(sounds: str | Path, transcripts: str | Path, assistant: Literal["A", "B"] = "B") -> Iterator[Recording]:
     """Stereo recordings and transcripts of the same names, in folders of any depth; lines are `0.45 2.03 A: hello`.
     Raises FileNotFoundError for a transcript without its recording, ValueError for a line that is none."""
     found = {path.stem: path for path in sorted(Path(sounds).rglob("*")) if path.suffix in SOUNDS}
     for path in _some(sorted(Path(transcripts).rglob("*.txt")), transcripts, "transcripts (.txt)"):
         if path.stem not in found:
-            raise FileNotFoundError(
-                f"{path} has no recording in {sounds}: bring {path.stem}.wav, .flac or .sph there"
-            )
+            raise FileNotFoundError(f"{path} has no recording in {sounds}: bring {path.stem}.wav, .flac or .sph there")
         said = tuple(_fisher_line(path, number, line, assistant) for number, line in _lines(path))
         yield Recording(found[path.stem], 1 - SIDES.index(assistant), Dialogue(said))
 
@@ -115,9 +111,7 @@ def _utterances(words: Iterable[tuple[str, float, float, bool]]) -> Dialogue:
         own = found[_speaker(is_assistant)]
         if own and start_s - own[-1].end_s <= BREATH_S:
             last = own.pop()
-            own.append(
-                Utterance(last.speaker, last.start_s, max(last.end_s, end_s), f"{last.text} {text.strip()}")
-            )
+            own.append(Utterance(last.speaker, last.start_s, max(last.end_s, end_s), f"{last.text} {text.strip()}"))
         else:
             own.append(Utterance(_speaker(is_assistant), start_s, end_s, text.strip()))
     return Dialogue((*found["user"], *found["assistant"]))
@@ -172,13 +166,9 @@ def _row(recording: Recording, folder: Path) -> dict[str, Any]:
     try:
         found = soundfile.info(recording.path)
     except soundfile.LibsndfileError as error:
-        raise ValueError(
-            f"{recording.path}: not a sound file that can be read; convert it to .wav or .flac"
-        ) from error
+        raise ValueError(f"{recording.path}: not a sound file that can be read; convert it to .wav or .flac") from error
     if found.channels != 2:
-        raise ValueError(
-            f"{recording.path}: has {found.channels} channels; one for each of two speakers is needed"
-        )
+        raise ValueError(f"{recording.path}: has {found.channels} channels; one for each of two speakers is needed")
     return {
         "path": os.path.relpath(recording.path, folder),
         "kind": "conversation",

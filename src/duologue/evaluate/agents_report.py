@@ -46,9 +46,7 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> Table:
         shown.add_column(latency, justify="right")
     each = list(found.values())
     shown.add_row("turns", *(_both(one["turns"], "{}") for one in each))
-    shown.add_row(
-        "speech, %", *(_both([100 * share for share in one["speech_share"]], "{:.0f}") for one in each)
-    )
+    shown.add_row("speech, %", *(_both([100 * share for share in one["speech_share"]], "{:.0f}") for one in each))
     for name in ("silence", "overlap"):
         shown.add_row(f"{name}, %", *(f"{100 * one[name + '_share']:.0f}" for one in each))
         shown.add_row(f"longest {name}, s", *(f"{one[f'longest_{name}_s']:.1f}" for one in each))

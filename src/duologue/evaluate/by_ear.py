@@ -55,9 +55,7 @@ def listened(session: Session, user: Audio, late_s: float = 0.0) -> Listened:
     return Listened(np.concatenate(said), session.said_hz, session.said_samples, guessed)
 
 
-def all_listened(
-    make: Callable[[], Session], users: Sequence[Audio], late_s: float = 0.0
-) -> Iterator[Listened]:
+def all_listened(make: Callable[[], Session], users: Sequence[Audio], late_s: float = 0.0) -> Iterator[Listened]:
     """Of each user in turn, talking to a fresh session."""
     for user in users:
         yield listened(make(), user, late_s)
@@ -73,6 +71,4 @@ def answered(row: Mapping[str, Any], found: Listened, ears: Ears) -> Answered:
 def score(answers: Sequence[Answered]) -> Score:
     """In speech alone, by topic too."""
     of, right = Counter(a.topic for a in answers), Counter(a.topic for a in answers if a.speech_right)
-    return replace(
-        scored(answers), text=None, calls=None, by_topic={t: (right[t], of[t]) for t in sorted(of)}
-    )
+    return replace(scored(answers), text=None, calls=None, by_topic={t: (right[t], of[t]) for t in sorted(of)})

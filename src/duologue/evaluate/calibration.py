@@ -46,9 +46,7 @@ def calibrated(count: int = DIALOGUES, seed: int = 0) -> dict[str, dict[str, Lik
 
 def table(found: Mapping[str, Mapping[str, Likeness]]) -> Table:
     """A row for each manner; how many events there were beside each distance."""
-    shown = Table(
-        title="distance to people (Wasserstein-1), s", box=None, title_justify="left", header_style="dim"
-    )
+    shown = Table(title="distance to people (Wasserstein-1), s", box=None, title_justify="left", header_style="dim")
     for name in ("timing", *KINDS):
         shown.add_column(name, justify="left" if name == "timing" else "right")
     for timing, each in found.items():

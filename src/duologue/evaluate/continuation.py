@@ -78,9 +78,7 @@ def compared(
     user, own = (_units(sound[:, side], codec) for side in (0, 1))
     split, end = first * slots, (first + more) * slots
     if len(user) < end:
-        raise ValueError(
-            f"a recording of {len(sound) / hz:.1f} s is too short for {prompt_s} s and {rest_s} s more"
-        )
+        raise ValueError(f"a recording of {len(sound) / hz:.1f} s is too short for {prompt_s} s and {rest_s} s more")
     made = continued(model, codec, (own[:split], user[:split]), more, picking, seed)
     cut = round(split / codec.unit_hz * hz)
     return Continued(

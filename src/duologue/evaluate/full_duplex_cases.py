@@ -111,9 +111,7 @@ def made(folder: str | Path, count: int, seed: int = 0, noises: str | None = Non
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "made.json"
     if kept.exists() and json.loads(kept.read_text()) != asked:
-        raise ValueError(
-            f"{folder} holds cases made with {kept.read_text()}, not {asked}; choose another folder"
-        )
+        raise ValueError(f"{folder} holds cases made with {kept.read_text()}, not {asked}; choose another folder")
     whole_file(kept, lambda file: file.write(json.dumps(asked).encode()))
     return [_case(folder, task, number, seed, noises) for task in TASKS for number in range(count)]
 

@@ -39,9 +39,7 @@ ROWS = (
     Row("  distance to people ↓, skill ↑", "backchannel", "jsd", "skill", percent=False),
     *(
         row
-        for task, name in zip(
-            GOES_ON, ("user's back-channel", "talk to others", "background speech"), strict=True
-        )
+        for task, name in zip(GOES_ON, ("user's back-channel", "talk to others", "background speech"), strict=True)
         for row in (
             Row(f"{name}: goes on, % ↑", task, None, "goes_on"),
             Row("  overlap, stops after, s", task, "stop_s", "stop_s", percent=False),
@@ -63,9 +61,7 @@ def results(folder: Path) -> dict[str, Mapping[str, Any]]:
 def table(systems: Results) -> Table:
     """A column for each system; official and corrected beside each other."""
     made = {task: shown["samples"] for tasks in systems.values() for task, shown in tasks.items()}
-    shown = Table(
-        title=f"Full-Duplex-Bench, made cases ({sum(made.values())}): official | corrected", box=None
-    )
+    shown = Table(title=f"Full-Duplex-Bench, made cases ({sum(made.values())}): official | corrected", box=None)
     shown.title_justify = "left"
     shown.add_column("")
     for name in systems:
@@ -101,9 +97,7 @@ def draw(systems: Results, path: Path) -> None:
     matplotlib.use("Agg", force=False)
     from matplotlib.figure import Figure
 
-    picture = Figure(
-        figsize=(12, 1.2 + 0.32 * max(2, len(systems)) * -(-len(HEADLINES) // 3)), layout="constrained"
-    )
+    picture = Figure(figsize=(12, 1.2 + 0.32 * max(2, len(systems)) * -(-len(HEADLINES) // 3)), layout="constrained")
     panels = picture.subplots(-(-len(HEADLINES) // 3), 3).flatten()
     for panel, row in zip(panels, HEADLINES, strict=False):
         for shift, colour, (side, name) in zip((0.2, -0.2), ("#99c7c2", "#0f766e"), sides(row), strict=True):

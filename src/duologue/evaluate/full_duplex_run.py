@@ -81,9 +81,7 @@ def _same_system(folder: Path, described: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path, told = folder / "run.json", json.dumps(described)
     if path.exists() and path.read_text() != told:
-        raise ValueError(
-            f"{folder} holds the outputs of {path.read_text()}; give these another name, or remove it"
-        )
+        raise ValueError(f"{folder} holds the outputs of {path.read_text()}; give these another name, or remove it")
     whole_file(path, lambda file: file.write(told.encode()))
 
 

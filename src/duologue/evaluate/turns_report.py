@@ -73,9 +73,7 @@ def heard(folder: str | Path, vad: Vad | None = None) -> dict[str, Events]:
 def _heard(path: Path, vad: Vad | None) -> Events:
     sound = wav.read_channels(path, VAD_HZ)
     if sound.shape[1] != 2:
-        raise ValueError(
-            f"{path} has one channel; turns are measured in two: the user left, the assistant right"
-        )
+        raise ValueError(f"{path} has one channel; turns are measured in two: the user left, the assistant right")
     return events(Tracks.of_sound(sound, VAD_HZ, vad))
 
 
@@ -147,9 +145,7 @@ def _likeness_table(report: Report) -> Table:
 
 
 def _correlations_table(found: Mapping[str, Correlation]) -> Table:
-    table = _table(
-        "with the true recordings (Pearson's r)", ("", "r", "95 %", "pairs", "SyncLLM", "top line")
-    )
+    table = _table("with the true recordings (Pearson's r)", ("", "r", "95 %", "pairs", "SyncLLM", "top line"))
     for kind, one in found.items():
         theirs = (_shown(PAPER[kind]), _shown(TOPLINE[kind]))
         table.add_row(kind, _shown(one.r.value), interval(one.r), str(one.pairs), *theirs)

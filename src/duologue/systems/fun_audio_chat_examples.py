@@ -22,7 +22,8 @@ from torch import Tensor
 
 from duologue.data.tensors import Example
 from duologue.sound import Audio
-from duologue.systems.fun_audio_chat import LEARNT, TAG_TOKENS, FunAudioChat
+from duologue.systems.fun_audio_chat import LEARNT, TAG_TOKENS
+from duologue.systems.fun_audio_chat_model import FunAudioChat
 
 Sound = Mapping[str, NDArray[Any]]
 """What the ears are given of an utterance, or have made of it: arrays [places, ...]."""

@@ -18,7 +18,8 @@ from duologue.model.backbone import backbone, tokenizer_of
 from duologue.model.omni_ears import Heard, Hearing, checked
 from duologue.model.weights import fill, stored
 from duologue.sound import Audio
-from duologue.systems.fun_audio_chat import Chat, Config, FunAudioChat, Marks, UnitIds
+from duologue.systems.fun_audio_chat import Chat, Config, Marks, UnitIds
+from duologue.systems.fun_audio_chat_model import FunAudioChat
 from duologue.units import nano_ears
 from duologue.units.nano_ears import NanoEars
 from duologue.whole import whole_folder

@@ -21,8 +21,9 @@ from transformers.initialization import no_init_weights
 from duologue.model.backbone import tokenizer_of
 from duologue.model.omni_ears import OmniEars
 from duologue.model.weights import Stored, WeightsError, fill, folder_of, stored
-from duologue.systems.fun_audio_chat import FunAudioChat, UnitIds, marks_of
+from duologue.systems.fun_audio_chat import UnitIds, marks_of
 from duologue.systems.fun_audio_chat import released as released_config
+from duologue.systems.fun_audio_chat_model import FunAudioChat
 
 HUB_ID = "FunAudioLLM/Fun-Audio-Chat-8B"
 TIED = "audio_invert_tower.lm_head.weight"

@@ -21,7 +21,8 @@ from duologue.layout import Driver, Grid, Tokens
 from duologue.model.omni_ears import Hearing
 from duologue.model.picking import Pick
 from duologue.streaming import Memory, State
-from duologue.systems.fun_audio_chat import STREAMS, FunAudioChat
+from duologue.systems.fun_audio_chat import STREAMS
+from duologue.systems.fun_audio_chat_model import FunAudioChat
 
 
 @dataclass

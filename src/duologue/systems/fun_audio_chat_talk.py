@@ -28,7 +28,8 @@ from duologue.model.omni_ears import checked
 from duologue.model.picking import Pick, Picking
 from duologue.sound import Audio
 from duologue.streaming import Memory
-from duologue.systems.fun_audio_chat import HEARD_HZ, MEMORY, STREAMS, UNIT_HZ, FunAudioChat
+from duologue.systems.fun_audio_chat import HEARD_HZ, MEMORY, STREAMS, UNIT_HZ
+from duologue.systems.fun_audio_chat_model import FunAudioChat
 from duologue.systems.fun_audio_chat_rows import Call, Rows, Utterance
 
 TEXT, SPEECH = Picking(), Picking(temperature=0.8, top_p=0.9, penalty=1.2)

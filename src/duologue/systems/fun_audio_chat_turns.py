@@ -23,7 +23,7 @@ from duologue.model.picking import Pick, Picking
 from duologue.model.words import CALL
 from duologue.session import Failed, Part, ToolReturned, Turn
 from duologue.systems import fun_audio_chat_nano
-from duologue.systems.fun_audio_chat import FunAudioChat
+from duologue.systems.fun_audio_chat_model import FunAudioChat
 from duologue.systems.fun_audio_chat_results import Results, in_words
 from duologue.systems.fun_audio_chat_talk import SPEECH, Talk
 from duologue.telling import Made, TextOf, told

@@ -105,9 +105,7 @@ def _sentences(model: SyncLLM, turns: Sequence[Turn], share: float, draw: np.ran
     def sentence(stretch: Stretch) -> list[int]:
         return _spoken(model, stretch) if draw.random() < share else _in_text(model, stretch)
 
-    return _turns(
-        model, turns, [[token for stretch in said for token in sentence(stretch)] for _, said in turns]
-    )
+    return _turns(model, turns, [[token for stretch in said for token in sentence(stretch)] for _, said in turns])
 
 
 def _turns(model: SyncLLM, turns: Sequence[Turn], tokens: Sequence[Sequence[int]]) -> Example:
@@ -201,9 +199,7 @@ def _chunks(model: SyncLLM, own: Sequence[int], user: Sequence[int]) -> Example:
 Examples = Callable[[SyncLLM, Sequence[Encoded], int], Iterator[Example]]
 
 
-def _part_of_turn_based(
-    part: int, model: SyncLLM, rows: Sequence[Encoded], silence: int
-) -> Iterator[Example]:
+def _part_of_turn_based(part: int, model: SyncLLM, rows: Sequence[Encoded], silence: int) -> Iterator[Example]:
     progress = part / PARTS_OF_TURN_BASED, (part + 1) / PARTS_OF_TURN_BASED
     return turn_based_examples(model, rows, progress, seed=part)
 

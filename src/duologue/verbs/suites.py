@@ -28,22 +28,14 @@ FDB_SEED = 78
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--cases", type=int, default=8, help="fdb: of each of the seven tasks (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--name", default=None, help="fdb: of the system in the table (default: what --system says)"
-    )
-    parser.add_argument(
-        "--truth", type=Path, default=None, help="turns: folder of the true recordings, same names"
-    )
+    parser.add_argument("--cases", type=int, default=8, help="fdb: of each of the seven tasks (default: %(default)s)")
+    parser.add_argument("--name", default=None, help="fdb: of the system in the table (default: what --system says)")
+    parser.add_argument("--truth", type=Path, default=None, help="turns: folder of the true recordings, same names")
     parser.add_argument(
         "--link", type=float, nargs="+", default=[0, 160, 240], help="two_agents: latencies between them, ms"
     )
     parser.add_argument("--seconds", type=float, default=120, help="two_agents: how long they talk")
-    parser.add_argument(
-        "--temperature", type=float, default=0.8, help="two_agents, sync_llm: of what is drawn"
-    )
+    parser.add_argument("--temperature", type=float, default=0.8, help="two_agents, sync_llm: of what is drawn")
 
 
 # ---------------------------------------------------------------- Full-Duplex-Bench
