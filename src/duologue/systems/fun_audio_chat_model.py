@@ -24,6 +24,7 @@ from duologue.model.tokens import Group, add_tokens
 from duologue.systems.fun_audio_chat import (
     HEARD_HZ,
     TAG_TOKENS,
+    UNIT_HZ,
     Config,
     Marks,
     UnitIds,
