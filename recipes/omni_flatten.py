@@ -13,7 +13,7 @@ import argparse
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -33,7 +33,7 @@ from duologue.model.backbone import backbone, tokenizer_of
 from duologue.model.one_vocabulary import Codes
 from duologue.systems import omni_flatten
 from duologue.systems.omni_flatten import STAGES, STREAMS, Config, OmniFlatten
-from duologue.systems.omni_flatten_examples import EXAMPLES
+from duologue.systems.omni_flatten_examples import EXAMPLES, with_sound, without_sound
 from duologue.train import Causal, NextToken, Run, train
 from duologue.units import nano_codec
 from duologue.whole import whole_file
@@ -66,7 +66,7 @@ QUESTIONS = ("questions_0", "questions_1", "questions_2")
 NANO = (
     Taught("alignment", (*DIALOGUES, *QUESTIONS, "answers", "people"), 60_000, 2, 3e-3, 4_096, 512),
     Taught("half_duplex", (*DIALOGUES, *QUESTIONS, "people"), 60_000, 2, 2.5e-3, 6_144, 1024),
-    Taught("full_duplex", (*DIALOGUES, *QUESTIONS, "people"), 60_000, 2, 2e-3, 8_192, 1536),
+    Taught("full_duplex", (*DIALOGUES, *QUESTIONS, "people"), 150_000, 2, 2e-3, 8_192, 1536),
 )
 
 
@@ -136,8 +136,9 @@ def learn(model: OmniFlatten, taught: Taught, rows: dict[str, list[Encoded]], fo
         muon=nano_text.MATRICES,
         seed=seed,
     )
+    more = (unheard if taught.name in BY_CHUNK else written)(model, taught.written)
     run = Run(folder, bf16=True, validate_every_steps=200)
-    train(Causal(model.lm), stage, run, learnt + written(model, taught.written), held_out, NextToken(STREAMS))
+    train(Causal(model.lm), stage, run, [*map(with_sound, learnt), *more], held_out, NextToken(STREAMS))
 
 
 def examples(
@@ -164,8 +165,19 @@ def in_rows(example: Example, row_tokens: int, chunk: int | None) -> list[Exampl
 
 def written(model: OmniFlatten, count: int) -> list[Example]:
     """What it learnt as a text model, in the stream of text."""
-    learnt = nano_text.rehearsed(model.words, count)
-    return [{**one, "stream": np.full(len(one["tokens"]), STREAMS.index("text"))} for one in learnt]
+    return in_text(nano_text.rehearsed(model.words, count))
+
+
+def unheard(model: OmniFlatten, count: int) -> list[Example]:
+    """The same where it talks by chunk: questions and answers at the distances that they have in a call."""
+    asked = (nano_text.texts(question) for question in nano_text.drawn(3, count))
+    known = nano_text.readings(model.words, nano_text.REHEARSALS)
+    return [*in_text(known), *(without_sound(model, turns, seed) for seed, turns in enumerate(asked))]
+
+
+def in_text(read: Iterable[Example]) -> list[Example]:
+    """What is written, in the stream of text."""
+    return [with_sound({**one, "stream": np.full(len(one["tokens"]), STREAMS.index("text"))}) for one in read]
 
 
 if __name__ == "__main__":

@@ -132,9 +132,7 @@ def test_a_segment_goes_out_as_soon_as_it_may() -> None:
 @laws
 @given(omega=st.one_of(st.integers(1, 150), st.just(inf)), seed=st.integers(0, 30), most=st.integers(1, 40))
 def test_thrift_changes_no_segment(omega: float, seed: int, most: int) -> None:
-    each, thrifty = (
-        list(asked(small(), seed, Memory(300)).answer(omega, most, thrifty=thrifty)) for thrifty in (False, True)
-    )
+    each, thrifty = (list(asked(small(), seed).answer(omega, most, thrifty=thrifty)) for thrifty in (False, True))
     assert [step.segment for step in thrifty] == [step.segment for step in each]
     assert units(thrifty) == units(each)
 

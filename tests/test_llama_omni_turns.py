@@ -158,7 +158,7 @@ def test_omega_may_change_between_turns_and_what_is_said_does_not() -> None:
     assert first == sorted(first)
     for text, audio in told[1:]:
         assert text == told[0][0]
-        np.testing.assert_allclose(*(np.frombuffer(own, np.float32) for own in (audio, told[0][1])), atol=1e-5)
+        np.testing.assert_allclose(np.frombuffer(audio, np.float32), np.frombuffer(told[0][1], np.float32), atol=1e-5)
 
 
 def test_it_talks_in_a_session() -> None:

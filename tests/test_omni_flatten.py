@@ -26,7 +26,16 @@ from duologue.model.one_vocabulary import Codes
 from duologue.model.words import CALL
 from duologue.systems import omni_flatten
 from duologue.systems.omni_flatten import STAGES, STREAMS, TAG_TOKENS, Config, OmniFlatten
-from duologue.systems.omni_flatten_examples import BEFORE, EXAMPLES, HEARD_LATER, exchanges, listened, timed, utterances
+from duologue.systems.omni_flatten_examples import (
+    BEFORE,
+    EXAMPLES,
+    HEARD_LATER,
+    exchanges,
+    listened,
+    timed,
+    utterances,
+    without_sound,
+)
 from duologue.train import Causal, NextToken, Run, Stage, train
 from duologue.units import nano_codec
 from little_training import losses
@@ -274,6 +283,54 @@ def test_the_text_of_an_answer_begins_with_its_sound() -> None:
     assert first // 2 == 22 // 4
     four = parts("four. <call> set_timer seconds = 5 </call>")
     assert written[first : first + len(four)] == four
+
+
+TURNS = ("say one two one two", "One, two.", "and again please", "One, two, one, two.")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_without_sound_words_and_answers_lie_where_they_would_with_it(seed: int) -> None:
+    learner = model(Config(heard_chunk=3))
+    found = without_sound(learner, TURNS, seed)
+    places = found["steps"].cumsum() - 1
+    in_chunk = places % learner.config.chunk_tokens
+    heard, text = (found["stream"] == STREAMS.index(name) for name in ("heard", "text"))
+    assert np.isin(in_chunk[heard], range(10, 13)).all()
+    assert np.isin(in_chunk[text], range(13, 15)).all()
+    assert (heard | text).all()
+    assert (found["said"] == text).all()
+    for number, turn in enumerate(TURNS):
+        assert parts(turn)[0].lower() in [word.lower() for word in of(found, 2 if number % 2 else 1)]
+    asked, answered = places[heard], places[text]
+    assert [int((asked < place).sum()) for place in answered] == sorted(
+        int((asked < place).sum()) for place in answered
+    )
+
+
+def test_what_is_left_out_is_what_nobody_looks_at() -> None:
+    """A model that learns without the sound computes what it would with it, if it looked at words and texts alone."""
+    learner = small(config=Config(heard_chunk=3))
+    found = without_sound(learner, TURNS, 0)
+    batch = {name: tensor for name, tensor in collate([[found]]).items()}
+    with torch.no_grad():
+        given = Causal(learner.lm)(batch)
+        places = batch["steps"].cumsum(1)[0] - 1
+        tokens = torch.randint(5, (1, int(places[-1]) + 1))
+        tokens[0, places] = batch["tokens"]
+        looked_at = torch.zeros_like(tokens).index_fill(1, places, 1)
+        whole = learner.lm(input_ids=tokens, attention_mask=looked_at, position_ids=torch.arange(tokens.shape[1])[None])
+    asked = batch["said"][0, 1:].nonzero()[:, 0]
+    torch.testing.assert_close(given, whole.logits[0, places[asked]], atol=1e-5, rtol=1e-4)
+
+
+def test_with_all_its_sound_nothing_is_left_out() -> None:
+    learner = small()
+    batch = collate([[examples("full_duplex")[0]]])
+    with torch.no_grad():
+        without, with_steps = (
+            Causal(learner.lm)(each) for each in (batch, {**batch, "steps": torch.ones_like(batch["tokens"])})
+        )
+    torch.testing.assert_close(without, with_steps)
 
 
 def test_what_was_cut_is_not_written_as_if_it_had_been_said() -> None:

@@ -28,7 +28,8 @@ class Int4Linear(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        groups = linear.weight.detach().float().unflatten(1, (-1, GROUP))
+        weight = linear.weight.detach().float()
+        groups = weight.view(len(weight), -1, GROUP)
         least, most = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
         scale = ((most - least) / _LEVELS).clamp_min(torch.finfo(torch.float32).tiny)
         levels = ((groups - least) / scale).round().clamp(0, _LEVELS).to(torch.int32).flatten(1)

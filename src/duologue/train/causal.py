@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from duologue.train.loss import Tensors, asked
@@ -24,8 +25,13 @@ class Causal(nn.Module):
         self.lm = lm
 
     def forward(self, batch: Tensors) -> Tensor:
-        places = batch["steps"].cumsum(1) - 1 if "steps" in batch else None
-        decoder = self.lm.get_decoder()
-        hidden = decoder(input_ids=batch["tokens"], position_ids=places, use_cache=False).last_hidden_state
+        hidden = self.lm.get_decoder()(input_ids=batch["tokens"], use_cache=False, **_placed(batch)).last_hidden_state
         logits: Tensor = self.lm.get_output_embeddings()(hidden[:, :-1][asked(batch)])
         return logits
+
+
+def _placed(batch: Tensors) -> Tensors:
+    """Where tokens lie. Without a mask, transformers takes a place that is left out for the end of a text."""
+    if "steps" not in batch:
+        return {}
+    return {"position_ids": batch["steps"].cumsum(1) - 1, "attention_mask": torch.ones_like(batch["tokens"])}
