@@ -106,11 +106,10 @@ def recorded(folder: Path, count: int | None) -> Iterator[Asked]:
 # ---------------------------------------------------------------- one model
 
 
-def measured(talking: Talking, asked: Sequence[tuple[Question, Audio]], ears: Ears | None, name: str) -> dict[str, Way]:
+def measured(talking: Talking, asked: Sequence[Asked], ears: Ears | None, name: str) -> dict[str, Way]:
     """Each way of decoding; what it heard is written by its own task (A1T1)."""
-    heard = [
-        text_of(talking, said(talking, audio, "A1T1", False).ids)[0] for _, audio in track(asked, f"{name}: hearing")
-    ]
+    last = (turns[-1:] for _, turns in track(asked, f"{name}: hearing"))
+    heard = [text_of(talking, said(talking, turns, "A1T1", False).ids)[0] for turns in last]
     return {way: measured_way(talking, asked, heard, ears, way, *how) for way, how in WAYS.items()}
 
 

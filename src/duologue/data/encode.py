@@ -25,7 +25,7 @@ from duologue.units.codec import UnitEncoder, encode_whole
 from duologue.whole import whole_file
 
 BEFORE_UNITS = 8
-"""Of the assistant's channel that the encoder hears before it speaks: silence, as a decoder begins."""
+"""Of silence that the encoder hears before the assistant speaks, as a decoder begins."""
 
 
 class WordTimer(UnitEncoder, Protocol):
@@ -97,9 +97,16 @@ def _stretch(said: Heard, assistant: Audio, user: NDArray[np.int64], encoder: Wo
         found = encoder.word_ends(torch.from_numpy(units), words) if words else []
         ends = tuple(start + end for end in found)
     else:
-        samples, before = round(encoder.heard_hz / encoder.unit_hz), min(start, BEFORE_UNITS)
-        units = units_of(assistant[(start - before) * samples : end * samples], encoder)[before:]
+        units = _spoken(said, assistant, encoder)
     return Stretch(said.speaker, start, tuple(units.tolist()), said.text, ends, said.turn, said.cut)
+
+
+def _spoken(said: Heard, assistant: Audio, encoder: UnitEncoder) -> NDArray[np.int64]:
+    """From its very onset on, wherever that lies between two units: so what sounds alike has the same units, and a
+    model has only one way of saying it to learn."""
+    onset, end = (round(at_s * encoder.heard_hz) for at_s in (said.start_s, said.end_s))
+    quiet = np.zeros(BEFORE_UNITS * round(encoder.heard_hz / encoder.unit_hz), np.float32)
+    return units_of(np.concatenate((quiet, assistant[onset:end])), encoder)[BEFORE_UNITS:]
 
 
 def _place(at_s: float, encoder: UnitEncoder) -> float:
