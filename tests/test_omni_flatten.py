@@ -311,7 +311,7 @@ def test_what_is_left_out_is_what_nobody_looks_at() -> None:
     """A model that learns without the sound computes what it would with it, if it looked at words and texts alone."""
     learner = small(config=Config(heard_chunk=3))
     found = without_sound(learner, TURNS, 0)
-    batch = {name: tensor for name, tensor in collate([[found]]).items()}
+    batch = collate([[found]])
     with torch.no_grad():
         given = Causal(learner.lm)(batch)
         places = batch["steps"].cumsum(1)[0] - 1

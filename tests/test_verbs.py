@@ -202,7 +202,7 @@ def test_talk_and_eval_say_what_they_cannot_do(model: Path, tmp_path: Path, caps
     wav.write(tmp_path / "in.wav", np.zeros(1600, np.float32), 16_000)
     talk = ("talk", tmp_path / "in.wav", tmp_path / "out.wav")
     assert (
-        "there is no system 'hal', only clean_s2s, llama_omni, fun_audio_chat, omni_flatten, sync_llm"
+        "there is no system 'hal', only clean_s2s, llama_omni, mini_omni, fun_audio_chat, omni_flatten, sync_llm"
         in in_one_line(capsys, *talk, "--system", "hal")
     )
     duplex = (*talk, "--system", "omni_flatten", "--model")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from duologue.duplex import LayoutSession
+    from duologue.systems.llama_omni import Precision
     from duologue.systems.sync_llm_talk import SyncSession
 
     Duplex = LayoutSession | SyncSession
@@ -25,16 +26,23 @@ if TYPE_CHECKING:
 # Who talks with the cascade does not wait for torch to be loaded: these are imported when they are asked for.
 
 
-def _llama_omni(model: str | Path | None = None, now: Callable[[], datetime] = datetime.now) -> TurnTaker:
+def _llama_omni(
+    model: str | Path | None = None,
+    now: Callable[[], datetime] = datetime.now,
+    omega: float | None = None,
+    dtype: Precision | None = None,
+) -> TurnTaker:
     from duologue.systems import llama_omni_turns
 
-    return llama_omni_turns.talker(model, now)
+    manner = llama_omni_turns.Manner() if omega is None else llama_omni_turns.Manner(omega)
+    return llama_omni_turns.talker(model, now, manner, dtype)
 
 
-def _mini_omni(model: str | Path | None = None, now: Callable[[], datetime] = datetime.now) -> TurnTaker:
+def _mini_omni(model: str | Path | None = None, now: Callable[[], datetime] = datetime.now, rows: int = 2) -> TurnTaker:
     from duologue.systems import mini_omni_turns
+    from duologue.systems.mini_omni_decoding import Decoding
 
-    return mini_omni_turns.talker(model, now)
+    return mini_omni_turns.talker(model, now, Decoding(parallel=rows == 2))
 
 
 def _fun_audio_chat(model: str | Path | None = None, now: Callable[[], datetime] = datetime.now) -> TurnTaker:
@@ -50,11 +58,11 @@ def _omni_flatten(model: str | Path | None = None, now: Callable[[], datetime] =
 
 
 def _sync_llm(
-    model: str | Path | None = None, now: Callable[[], datetime] = datetime.now, latency_chunks: int = 1
+    model: str | Path | None = None, now: Callable[[], datetime] = datetime.now, latency: int = 1
 ) -> SyncSession:
     from duologue.systems import sync_llm_talk
 
-    return sync_llm_talk.session(model, latency_chunks)
+    return sync_llm_talk.session(model, latency)
 
 
 SYSTEMS: dict[str, Callable[..., TurnTaker]] = {"clean_s2s": cascade}

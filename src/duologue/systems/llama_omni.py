@@ -189,19 +189,21 @@ class LlamaOmni(nn.Module):
         return functional.cross_entropy(logits.float(), following[asked])
 
 
-Precision = torch.dtype | Literal["int8", "int4"]
+Precision = torch.dtype | Literal["float32", "bfloat16", "int8", "int4"]
 """Of a model that is loaded. The last two are for a CPU: the linear layers of the language model in 8 or 4 bits, the
 rest in bfloat16. The speech decoder stays as it is: with 25 rows a token, fewer bits are slower."""
 
 
 def of_precision(precision: Precision) -> torch.dtype:
     """What tensors are loaded in."""
-    return precision if isinstance(precision, torch.dtype) else torch.bfloat16
+    if isinstance(precision, torch.dtype):
+        return precision
+    return torch.float32 if precision == "float32" else torch.bfloat16
 
 
 def rounded(model: LlamaOmni, precision: Precision) -> LlamaOmni:
     """The model, loaded in `of_precision(precision)`, as it is or in fewer bits."""
-    if not isinstance(precision, torch.dtype):
+    if precision == "int8" or precision == "int4":
         {"int8": int8, "int4": int4}[precision](model.lm)
     return model
 

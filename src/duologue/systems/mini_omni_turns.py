@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
@@ -82,7 +82,8 @@ class Talker:
     def __init__(self, talking: Talking, toolbox: Toolbox | None = None, how: Decoding | None = None) -> None:
         """`how` it answers: in one row, or in two (`Decoding.parallel`, the default)."""
         self.talking, self.said_hz, self._toolbox = talking, talking.said_hz, toolbox
-        self._how = how or Decoding(parallel=True, most_steps=talking.longest // 2)
+        how = how or Decoding(parallel=True)
+        self._how = replace(how, most_steps=how.most_steps or talking.longest // 2)
         self._turns: list[_Asked] = []
 
     def reply(self, turn: Turn) -> Iterator[Part]:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from duologue.session import TurnTaker
@@ -14,16 +14,21 @@ if TYPE_CHECKING:
     from duologue.talk import Converser
 
 
+OWN = {"latency": "sync_llm", "omega": "llama_omni", "dtype": "llama_omni", "rows": "mini_omni"}
+"""Options of one system alone, which its factory takes by the same name."""
+
+
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--system",
         default="clean_s2s",
-        help="clean_s2s (cascade), llama_omni, fun_audio_chat; omni_flatten, sync_llm (full duplex)",
+        help="clean_s2s (cascade), llama_omni, mini_omni, fun_audio_chat; omni_flatten, sync_llm (full duplex)",
     )
     parser.add_argument("--model", default=None, help="folder of a trained model; default: the shipped one")
-    parser.add_argument(
-        "--latency", type=int, default=None, help="sync_llm: chunks by which the user is known late (default: 1)"
-    )
+    parser.add_argument("--latency", type=int, help="sync_llm: chunks by which the user is known late (default: 1)")
+    parser.add_argument("--omega", type=float, help="llama_omni: units that make a segment of speech (default: 40)")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16", "int8", "int4"], help="llama_omni: of its weights")
+    parser.add_argument("--rows", type=int, choices=[1, 2], help="mini_omni: 2 answers batch-parallel (default), 1 not")
     parser.add_argument("--asr", default="pocketsphinx", help="cascade: pocketsphinx, whisper:PATH or openai:MODEL")
     parser.add_argument("--llm", default="desk", help="cascade: desk, transformers:PATH or openai:MODEL")
     parser.add_argument(
@@ -38,9 +43,15 @@ def is_duplex(options: argparse.Namespace) -> bool:
     known = (*SYSTEMS, *TRAINED, *DUPLEX)
     if options.system not in known:
         raise ValueError(f"there is no system {options.system!r}, only {', '.join(known)}")
-    if options.latency is not None and options.system != "sync_llm":
-        raise ValueError(f"--latency is a setting of sync_llm; leave it out for {options.system}")
+    for name, owner in OWN.items():
+        if getattr(options, name) is not None and options.system != owner:
+            raise ValueError(f"--{name} is a setting of {owner}; leave it out for {options.system}")
     return options.system in DUPLEX
+
+
+def _own(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings of one system alone that were given."""
+    return {name: value for name in OWN if (value := getattr(options, name)) is not None}
 
 
 def turn_taker(options: argparse.Namespace, now: Callable[[], datetime]) -> Callable[[], TurnTaker]:
@@ -49,7 +60,7 @@ def turn_taker(options: argparse.Namespace, now: Callable[[], datetime]) -> Call
 
     factory: Callable[[], TurnTaker]
     if options.system in TRAINED:
-        factory = partial(TRAINED[options.system], options.model, now)
+        factory = partial(TRAINED[options.system], options.model, now, **_own(options))
     else:
         factory = partial(SYSTEMS[options.system], options.asr, options.llm, options.tts, now)
     factory()
@@ -60,8 +71,7 @@ def duplex(options: argparse.Namespace, now: Callable[[], datetime]) -> Callable
     """A factory of the sessions of a system that hears while it speaks; one is made at once."""
     from duologue.systems import DUPLEX
 
-    settings = {} if options.latency is None else {"latency_chunks": options.latency}
-    factory = partial(DUPLEX[options.system], options.model, now, **settings)
+    factory = partial(DUPLEX[options.system], options.model, now, **_own(options))
     factory()
     return factory
 
