@@ -64,7 +64,7 @@ def fdb(options: argparse.Namespace) -> Result:
 
 def _described(options: argparse.Namespace) -> dict[str, Any]:
     """What makes a difference to what is said."""
-    return {name: getattr(options, name) for name in ("system", "model", "latency", "asr", "llm", "tts")}
+    return {name: getattr(options, name) for name in ("system", "model", "asr", "llm", "tts", *system.OWN)}
 
 
 def _ears(options: argparse.Namespace) -> Ears | None:
