@@ -126,7 +126,7 @@ def lhotse_cuts(cuts: str | Path, assistant_channel: int = 1) -> Iterator[Record
     try:
         lhotse: Any = import_module("lhotse")
     except ImportError as error:
-        raise ImportError("cuts are read by lhotse, which is not installed: pip install lhotse") from error
+        raise ImportError("cuts are read by lhotse, which is not installed: pip install duologue[corpora]") from error
     for cut in lhotse.CutSet.from_file(cuts):
         recording = cut.recording
         if (
