@@ -36,12 +36,13 @@ from duologue.evaluate.answers import Answered, Ears, Score, judged, score, show
 from duologue.evaluate.ears import answers_recogniser
 from duologue.evaluate.replies import turns_of
 from duologue.session import HEARD_HZ, Audio
-from duologue.sound.wav import read_channels, resample
+from duologue.sound.wav import resample
 from duologue.systems import mini_omni
 from duologue.systems.mini_omni import Task
 from duologue.systems.mini_omni_decoding import Decoding, answered
 from duologue.systems.mini_omni_turns import Talking, nano
 from duologue.whole import whole_file
+from llama_omni_table import recorded
 
 RESULTS = "mini_omni_table.json"
 WAYS: dict[str, tuple[Task, bool]] = {
@@ -51,7 +52,6 @@ WAYS: dict[str, tuple[Task, bool]] = {
 }
 MOST_STEPS = 200
 
-Row = dict[str, Any]
 Asked = tuple[Question, list[Audio]]
 
 
@@ -77,7 +77,7 @@ class Way:
 def main() -> None:
     options = parsed()
     torch.set_num_threads(1)
-    asked = list(recorded(options.folder, options.questions))
+    asked = list(asked_in(options.folder, options.questions))
     ears = None if options.no_speech else answers_recogniser()
     found = [measured(nano(path), asked, ears, path.as_posix()) for path in options.model]
     lines = json.dumps([{name: asdict(way) for name, way in one.items()} for one in found], indent=1)
@@ -94,13 +94,10 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def recorded(folder: Path, count: int | None) -> Iterator[Asked]:
+def asked_in(folder: Path, count: int | None) -> Iterator[Asked]:
     """Questions, and how the turns up to each sound, [N] at 16 kHz."""
-    questions = folder / "questions"
-    for line in (questions / "manifest.jsonl").read_text().splitlines()[:count]:
-        row: Row = json.loads(line)
-        turns = turns_of(row, read_channels(questions / row["path"], HEARD_HZ)[:, 0])
-        yield Question.from_json(row["questions"][-1]), list(turns)
+    for row, user in zip(*recorded(folder, count), strict=True):
+        yield Question.from_json(row["questions"][-1]), list(turns_of(row, user))
 
 
 # ---------------------------------------------------------------- one model

@@ -136,9 +136,12 @@ def learn(model: OmniFlatten, taught: Taught, rows: dict[str, list[Encoded]], fo
         muon=nano_text.MATRICES,
         seed=seed,
     )
-    more = (unheard if taught.name in BY_CHUNK else written)(model, taught.written)
+    if taught.name in BY_CHUNK:
+        learnt = [*map(with_sound, learnt), *unheard(model, taught.written)]
+    else:
+        learnt += written(model, taught.written)
     run = Run(folder, bf16=True, validate_every_steps=200)
-    train(Causal(model.lm), stage, run, [*map(with_sound, learnt), *more], held_out, NextToken(STREAMS))
+    train(Causal(model.lm), stage, run, learnt, held_out, NextToken(STREAMS))
 
 
 def examples(
@@ -172,12 +175,12 @@ def unheard(model: OmniFlatten, count: int) -> list[Example]:
     """The same where it talks by chunk: questions and answers at the distances that they have in a call."""
     asked = (nano_text.texts(question) for question in nano_text.drawn(3, count))
     known = nano_text.readings(model.words, nano_text.REHEARSALS)
-    return [*in_text(known), *(without_sound(model, turns, seed) for seed, turns in enumerate(asked))]
+    return [*map(with_sound, in_text(known)), *(without_sound(model, turns, seed) for seed, turns in enumerate(asked))]
 
 
 def in_text(read: Iterable[Example]) -> list[Example]:
     """What is written, in the stream of text."""
-    return [with_sound({**one, "stream": np.full(len(one["tokens"]), STREAMS.index("text"))}) for one in read]
+    return [{**one, "stream": np.full(len(one["tokens"]), STREAMS.index("text"))} for one in read]
 
 
 if __name__ == "__main__":

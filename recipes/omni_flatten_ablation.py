@@ -182,11 +182,12 @@ def table(results: dict[str, list[Figures]]) -> Table:
     for name in ("", *names):
         shown.add_column(name, justify="right" if name else "left")
     for variant, figures in results.items():
-        shown.add_row(variant, *(_over([getattr(each, name) for each in figures]) for name in names))
+        shown.add_row(variant, *(over([getattr(each, name) for each in figures]) for name in names))
     return shown
 
 
-def _over(values: Sequence[float | None]) -> str:
+def over(values: Sequence[float | None]) -> str:
+    """Mean and standard deviation of those that are known."""
     known = [value for value in values if value is not None]
     if not known:
         return "–"

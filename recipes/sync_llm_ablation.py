@@ -14,7 +14,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import torch
@@ -33,6 +32,7 @@ from duologue.systems.sync_llm_examples import channels, two_channel_examples
 from duologue.systems.sync_llm_talk import SyncSession, Talking, loaded
 from duologue.train import Causal, NextToken
 from duologue.whole import whole_file
+from omni_flatten_ablation import over
 from omni_flatten_data import codec_in, encoded_desk
 
 TOKENS = 3_000_000
@@ -138,15 +138,8 @@ def table(results: Mapping[str, Sequence[Figures]]) -> Table:
     for name in names.values():
         shown.add_column(name, justify="right" if name else "left")
     for way, figures in results.items():
-        shown.add_row(way, *(_over([getattr(each, name) for each in figures]) for name in names if name))
+        shown.add_row(way, *(over([getattr(each, name) for each in figures]) for name in names if name))
     return shown
-
-
-def _over(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    if not known:
-        return "–"
-    return f"{mean(known):.2f}" + (f" ± {stdev(known):.2f}" if len(known) > 1 else "")
 
 
 if __name__ == "__main__":

@@ -5,18 +5,15 @@ Weights are rounded to 16 levels in groups of 64, each group with a scale and a 
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import torch
 from torch import Tensor, nn
 
-from duologue.model.int8 import Int8Linear
+from duologue.model.int8 import Int8Linear, Model, rounded
 
 GROUP = 64
 _ROWS = 16
 """torch's product makes as many outputs at once."""
 _LEVELS, _MIDDLE = 15, 8
-Model = TypeVar("Model", bound=nn.Module)
 
 
 class Int4Linear(nn.Module):
@@ -48,10 +45,9 @@ class Int4Linear(nn.Module):
 def int4(model: Model) -> Model:
     """All linear layers of a model in 4 bits, in place; in 8 bits those whose sizes do not fit. It cannot be trained
     any more. Raises ValueError for a model that is not on a CPU."""
-    for name, layer in list(model.named_modules()):
-        if isinstance(layer, nn.Linear):
-            if layer.weight.device.type != "cpu":
-                raise ValueError(f"{name} is on {layer.weight.device.type}: weights of 4 bits are for a CPU")
-            fits = layer.in_features % GROUP == 0 and layer.out_features % _ROWS == 0
-            model.set_submodule(name, Int4Linear(layer) if fits else Int8Linear(layer))
-    return model.eval()
+    return rounded(model, 4, _in_few_bits)
+
+
+def _in_few_bits(linear: nn.Linear) -> nn.Module:
+    fits = linear.in_features % GROUP == 0 and linear.out_features % _ROWS == 0
+    return Int4Linear(linear) if fits else Int8Linear(linear)

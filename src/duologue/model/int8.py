@@ -5,6 +5,7 @@ Weights are rounded, each row of a matrix in its own steps; activations pass in 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -45,9 +46,14 @@ def int8(model: Model) -> Model:
     Embeddings stay as they are; a head that is tied to them becomes a copy. It cannot be trained any more. Raises
     ValueError for a model that is not on a CPU.
     """
+    return rounded(model, 8, Int8Linear)
+
+
+def rounded(model: Model, bits: int, made_of: Callable[[nn.Linear], nn.Module]) -> Model:
+    """All linear layers of a model replaced, in place. Raises ValueError for a model that is not on a CPU."""
     for name, layer in list(model.named_modules()):
         if isinstance(layer, nn.Linear):
             if layer.weight.device.type != "cpu":
-                raise ValueError(f"{name} is on {layer.weight.device.type}: weights of 8 bits are for a CPU")
-            model.set_submodule(name, Int8Linear(layer))
+                raise ValueError(f"{name} is on {layer.weight.device.type}: weights of {bits} bits are for a CPU")
+            model.set_submodule(name, made_of(layer))
     return model.eval()

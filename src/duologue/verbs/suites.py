@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from duologue.verbs import system
+from duologue.verbs.talk import LOCK_STEP_CLOCK
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     Result = tuple[list[Table], Path]
     """Tables, and the file with the figures."""
 
-CLOCK = datetime(2026, 1, 5, 9)
-"""What the desk's clock says: always the same, so that the answers are."""
+CLOCK = datetime.fromisoformat(LOCK_STEP_CLOCK)
 FDB_SEED = 78
 
 
