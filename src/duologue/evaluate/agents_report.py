@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from duologue.evaluate.timeline import Names
+from duologue.evaluate.turns_report import shown as as_shown
 from duologue.evaluate.two_agents import Link, exchange, save
 from duologue.session import Audio, Session
 from duologue.sound.vad import Vad
@@ -51,19 +52,15 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> Table:
         shown.add_row(f"{name}, %", *(f"{100 * one[name + '_share']:.0f}" for one in each))
         shown.add_row(f"longest {name}, s", *(f"{one[f'longest_{name}_s']:.1f}" for one in each))
     for kind in ("gap", "overlap", "pause", "backchannel", "interruption"):
-        shown.add_row(f"{kind}s a minute", *(_shown(one["rates"][kind]["per_minute"]) for one in each))
+        shown.add_row(f"{kind}s a minute", *(as_shown(one["rates"][kind]["per_minute"]) for one in each))
     for kind in ("gap", "fto"):
-        shown.add_row(f"median {kind}, s", *(_shown(one["rates"][kind]["spread_s"]["p50"]) for one in each))
+        shown.add_row(f"median {kind}, s", *(as_shown(one["rates"][kind]["spread_s"]["p50"]) for one in each))
     shown.add_row("deadlock, babble", *(f"{_yes(one['deadlock'])}, {_yes(one['babble'])}" for one in each))
     return shown
 
 
 def _both(values: Sequence[float], how: str) -> str:
     return " + ".join(how.format(value) for value in values)
-
-
-def _shown(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
 
 
 def _yes(flag: bool) -> str:

@@ -52,7 +52,7 @@ def listened(session: Session, user: Audio, late_s: float = 0.0) -> Listened:
         guessed = getattr(session, "guessed_right", None)
     finally:
         session.close()
-    return Listened(np.concatenate(said), session.said_hz, session.said_samples, guessed)
+    return Listened(np.concatenate([np.zeros(0, np.float32), *said]), session.said_hz, session.said_samples, guessed)
 
 
 def all_listened(make: Callable[[], Session], users: Sequence[Audio], late_s: float = 0.0) -> Iterator[Listened]:

@@ -25,12 +25,12 @@ import numpy as np
 
 from duologue.evaluate import full_duplex_bench_table as bench
 from duologue.evaluate.answers import Ears
+from duologue.evaluate.by_ear import listened
 from duologue.evaluate.full_duplex_bench import TimedWord, words_of
 from duologue.evaluate.full_duplex_cases import Case
 from duologue.evaluate.timing import Span, joined, of_sound
 from duologue.session import HEARD_HZ, Audio, Session
 from duologue.sound import wav
-from duologue.sound.frames import Framer
 from duologue.sound.vad import Vad
 from duologue.whole import whole_file
 
@@ -44,13 +44,8 @@ UNHEARD = "…"
 
 def answered(session: Session, heard: Audio) -> Audio:
     """What a session says while it hears [N] at 16 kHz: as long, at its `said_hz`. It is closed."""
-    framer = Framer(session.heard_samples)
-    try:
-        said = [session.step(frame).audio for frame in (*framer.push(heard), *framer.flush())]
-    finally:
-        session.close()
-    whole = np.concatenate([np.zeros(0, np.float32), *said])
-    return whole[: round(len(heard) * session.said_hz / HEARD_HZ)]
+    found = listened(session, heard)
+    return found.sound[: round(len(heard) * found.hz / HEARD_HZ)]
 
 
 def talked(

@@ -132,24 +132,24 @@ def _rates_table(report: Report) -> Table:
         numbers = (rate.seconds_per_minute, spread.mean, spread.p10, spread.p50, spread.p90)
         people = PEOPLE.get(kind)
         row = (rate.per_minute, people, *numbers)
-        table.add_row(NAMES.get(kind, kind), str(rate.count), *map(_shown, row))
+        table.add_row(NAMES.get(kind, kind), str(rate.count), *map(shown, row))
     return table
 
 
 def _likeness_table(report: Report) -> Table:
     table = _table("distance to people (Wasserstein-1), s", ("", "n", "distance", "95 %", "by chance"))
     for kind, like in report.likeness.items():
-        chance = _shown(like.by_chance_s)
-        table.add_row(kind, str(like.n), _shown(like.distance_s.value), interval(like.distance_s), chance)
+        chance = shown(like.by_chance_s)
+        table.add_row(kind, str(like.n), shown(like.distance_s.value), interval(like.distance_s), chance)
     return table
 
 
 def _correlations_table(found: Mapping[str, Correlation]) -> Table:
     table = _table("with the true recordings (Pearson's r)", ("", "r", "95 %", "pairs", "SyncLLM", "top line"))
     for kind, one in found.items():
-        theirs = (_shown(PAPER[kind]), _shown(TOPLINE[kind]))
-        table.add_row(kind, _shown(one.r.value), interval(one.r), str(one.pairs), *theirs)
-    table.add_row("mean", _shown(mean_r(found)), "", "", _shown(PAPER["mean"]), _shown(TOPLINE["mean"]))
+        theirs = (shown(PAPER[kind]), shown(TOPLINE[kind]))
+        table.add_row(kind, shown(one.r.value), interval(one.r), str(one.pairs), *theirs)
+    table.add_row("mean", shown(mean_r(found)), "", "", shown(PAPER["mean"]), shown(TOPLINE["mean"]))
     return table
 
 
@@ -158,7 +158,8 @@ def interval(found: Interval) -> str:
     return "–" if found.low is None or found.high is None else f"{found.low:.2f}…{found.high:.2f}"
 
 
-def _shown(value: float | None) -> str:
+def shown(value: float | None) -> str:
+    """A number, as a table shows it."""
     return "–" if value is None else f"{value:.2f}"
 
 
