@@ -87,11 +87,13 @@ class Connection:
                 task.cancel()
             return CLIENT_LEFT if close is None else await self._say_goodbye(close)
         finally:
+            self._house.outboxes.discard(self._outbox)
             for task in (*working, sending):
                 task.cancel()
-            await asyncio.gather(*working, sending, return_exceptions=True)
-            await self._conversing.close()
-            self._house.outboxes.discard(self._outbox)
+            try:
+                await asyncio.gather(*working, sending, return_exceptions=True)
+            finally:
+                await self._conversing.close()
 
     async def _say_goodbye(self, close: Close) -> int:
         if close.error is not None:
