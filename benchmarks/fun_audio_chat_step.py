@@ -24,7 +24,7 @@ from duologue.systems.fun_audio_chat import Config, nano
 from duologue.systems.fun_audio_chat_model import FunAudioChat
 from duologue.systems.fun_audio_chat_nano import CausalEars
 from duologue.systems.fun_audio_chat_talk import Talk
-from duologue.units.nano_ears import EarsConfig, NanoEars
+from duologue.units.nano_ears import EarsConfig, NanoEars, WordEars
 
 CODES, PROMPT_WORDS = 6_561, 60
 """CosyVoice 3's units; a prompt as long as a question of ten seconds."""
@@ -53,7 +53,8 @@ def model_of(dtype: torch.dtype) -> FunAudioChat:
         head_dim=64,
         max_position_embeddings=10_240,
     )
-    ears = CausalEars(NanoEars(EarsConfig(("what", "is"), 64, 1, front_width=16, front_blocks=1)).eval())
+    sizes = EarsConfig(("what", "is"), 64, 1, front_width=16, front_blocks=1)
+    ears = CausalEars(WordEars(NanoEars(sizes), torch.eye(2, 64)).eval())
     config = Config(chat=nano().chat)
     return FunAudioChat.grown(ears, backbone(lm, dtype), words, CODES, config, head).eval()
 

@@ -15,17 +15,18 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
-from math import ceil
 from pathlib import Path
 from random import Random
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import nano_text
 from duologue.data.encode import Encoded
 from duologue.data.tensors import Example
 from duologue.desk import Desk
+from duologue.model.adapter import FrameStack
 from duologue.model.backbone import backbone, tokenizer_of
 from duologue.model.calls import parted
 from duologue.model.words import CALL
@@ -39,11 +40,11 @@ from duologue.systems.fun_audio_chat_results import in_words
 from duologue.systems.llama_omni_stages import Exchange
 from duologue.systems.omni_flatten_examples import exchanges
 from duologue.train import Run, Stage, train
-from duologue.units import nano_codec, nano_ears
+from duologue.units import nano_codec
 from duologue.units.nano_codec import NanoCodec
-from duologue.units.nano_ears import NanoEars
-from fun_audio_chat_recital import Recital, States, heard_in
-from llama_omni import heard
+from duologue.units.nano_ears import WordEars
+from llama_omni import clearly, heard
+from nano_ears import word_ears
 from nano_units_speech import Speech, prepare
 from omni_flatten import DIALOGUES, QUESTIONS, timed
 from omni_flatten_data import codec_in, made, parser
@@ -71,8 +72,8 @@ ALIGNMENT = small(pre_alignment(), 3e-3, 2_048, BETWEEN, ("head.*.layers.*",))
 TUNING = small(fine_tuning(), 2e-3, 4_096, (*BETWEEN, "lm.*"), ("head.*.layers.*", "lm.*.layers.*"))
 EPOCHS = 2
 """Of tuning. Alignment takes half of one."""
-RECITED, WRITTEN = 24_000, 8_000
-"""Questions that were never spoken: put together of words that were heard elsewhere; in writing."""
+CLEAR, WRITTEN = 24_000, 8_000
+"""Questions that nobody spoke: as if each word were heard clearly; in writing."""
 AT_ONCE = 0.06
 """Questions of which two are asked at once, for each of all."""
 HELD_OUT = 64
@@ -83,15 +84,15 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     folder, own = options.folder, options.folder / f"fun_audio_chat_{options.group}"
     codec = nano_codec.load(codec_in(folder))
-    model = untrained(folder, codec, configured(options), options.seed)
+    model = untrained(folder, codec, fun_audio_chat.nano(options.group), options.seed)
     with timed(own, "examples"):
         rows = made(options)
-        lessons, recital = by_desk(ears_of(model), codec, folder, rows, (*DIALOGUES, *QUESTIONS))
+        lessons = by_desk(ears_of(model), codec, folder, rows, (*DIALOGUES, *QUESTIONS))
         speech = prepare(folder / "units" / "speech", options.recordings, options.share)
         lessons += parallel(lessons, round(AT_ONCE * len(lessons)))
         lessons += by_people(ears_of(model), speech, rows["people"])
         learnt = list(examples(model, Random(0).sample(lessons, len(lessons)), codec.silence[0]))
-        more = list(unspoken(model, recital, options.share))
+        more = list(unspoken(model, options.share))
     with timed(own, "pre_alignment"):
         learn(model, replace(ALIGNMENT, seed=options.seed), learnt[: len(learnt) // 2], own / "pre_alignment")
     with timed(own, "fine_tuning"):
@@ -104,21 +105,18 @@ def main() -> None:
 def parsed() -> argparse.Namespace:
     found = parser(__doc__)
     found.add_argument("--group", type=int, default=5, help="units of a step of the language model: 5 are 200 ms")
-    found.add_argument("--heard-group", type=int, default=3, help="40 ms of sound that are heard in one step")
     found.add_argument("--seed", type=int, default=0)
     return found.parse_args()
 
 
-def configured(options: argparse.Namespace) -> Config:
-    return replace(fun_audio_chat.nano(options.group), heard_group=min(options.group, options.heard_group))
-
-
 def untrained(folder: Path, codec: NanoCodec, config: Config, seed: int) -> FunAudioChat:
     text = folder / "text" / "model"
-    ears = CausalEars(nano_ears.load(folder / "ears.safetensors").requires_grad_(False))
+    ears = CausalEars(word_ears(folder))
     lm, words = backbone(str(text)), tokenizer_of(text)
     model = FunAudioChat.grown(ears, lm, words, codec.codes, config, nano_head(), seed)
     model.units.begin_alike(codec.tokenizer.fsq.one_hot(), seed)
+    assert isinstance(model.adapter, FrameStack)
+    model.adapter.begin_straight()
     return model
 
 
@@ -134,23 +132,22 @@ Lesson = Sequence[Exchange]
 """A conversation."""
 
 
-def ears_of(model: FunAudioChat) -> NanoEars:
+def ears_of(model: FunAudioChat) -> WordEars:
     assert isinstance(model.ears, CausalEars)
     return model.ears.ears
 
 
 def by_desk(
-    ears: NanoEars, codec: NanoCodec, folder: Path, rows: Mapping[str, Sequence[Encoded]], names: Sequence[str]
-) -> tuple[list[Lesson], Recital]:
-    """Conversations with the desk as the ears hear them, up to an answer that is not spoken whole, and their words."""
-    lessons = [lesson for name in names for lesson in heard(ears, codec.tokenizer, folder, name, rows[name])]
-    recital = heard_in([row for name in names for row in rows[name]], lessons)
-    spoken: list[Lesson] = [list(takewhile(lambda exchange: exchange.units, lesson)) for lesson in lessons]
-    return [lesson for lesson in spoken if lesson], recital
+    ears: WordEars, codec: NanoCodec, folder: Path, rows: Mapping[str, Sequence[Encoded]], names: Sequence[str]
+) -> list[Lesson]:
+    """Conversations with the desk as the ears hear them, up to an answer that is not spoken whole."""
+    lessons = (lesson for name in names for lesson in heard(ears, codec.tokenizer, folder, name, rows[name]))
+    spoken = (list(takewhile(lambda exchange: exchange.units, lesson)) for lesson in lessons)
+    return [lesson for lesson in spoken if lesson]
 
 
 @torch.inference_mode()
-def by_people(ears: NanoEars, speech: Speech, rows: Sequence[Encoded]) -> Iterator[Lesson]:
+def by_people(ears: WordEars, speech: Speech, rows: Sequence[Encoded]) -> Iterator[Lesson]:
     """What people asked in their recordings."""
     numbers = [n for n in speech.numbers("train", "person:") if speech.clips[n][0].text]
     for number, row in zip(numbers, rows, strict=True):
@@ -177,7 +174,7 @@ def examples(
 def turns(model: FunAudioChat, exchange: Exchange, desk: Desk, silence: int) -> Iterator[Turn]:
     """A question and its answer. Where something is called, that is written first, and its result is read. Speech goes
     on in silence while there is text left."""
-    yield asked(model, exchange.asked)
+    yield asked(exchange.asked)
     said, mark, call = exchange.answer.partition(CALL)
     if mark:
         _, calls = parted(exchange.answer, desk.tools)
@@ -188,11 +185,8 @@ def turns(model: FunAudioChat, exchange: Exchange, desk: Desk, silence: int) -> 
     yield Turn("assistant", said, units=units if exchange.units else None)
 
 
-def asked(model: FunAudioChat, states: States | str) -> Turn:
-    if isinstance(states, str):
-        return Turn("user", states)
-    slots = model.grouped(torch.from_numpy(states), ceil(len(states) / model.heard_group))
-    return Turn("user", sound={"heard": slots.numpy()})
+def asked(words: NDArray[np.float16] | str) -> Turn:
+    return Turn("user", words) if isinstance(words, str) else Turn("user", sound={"heard": words})
 
 
 # ---------------------------------------------------------------- two things at once
@@ -227,23 +221,18 @@ def written(count: int, seed: int) -> list[Lesson]:
     return [*lessons, *parallel(lessons, round(AT_ONCE * count))]
 
 
-def recited(recital: Recital, lessons: Iterable[Lesson]) -> Iterator[Lesson]:
-    """The same, heard; what has words that were never heard is read."""
-    draw = Random(0)
-    for lesson in lessons:
-        heard = [recital.recite(str(exchange.asked), draw) for exchange in lesson]
-        yield [
-            exchange if states is None else replace(exchange, asked=states)
-            for exchange, states in zip(lesson, heard, strict=True)
-        ]
-
-
-def unspoken(model: FunAudioChat, recital: Recital, share: float) -> Iterator[Example]:
+def unspoken(model: FunAudioChat, share: float) -> Iterator[Example]:
     """What is answered in text alone, and what is read: so that it reckons by ear, and forgets nothing."""
-    heard = recited(recital, written(round(share * RECITED), 5))
+    heard = heard_clearly(ears_of(model), written(round(share * CLEAR), 5))
     yield from examples(model, [*heard, *written(round(share * WRITTEN), 3)], system=WRITES)
     for statement in nano_text.readings(model.words, nano_text.REHEARSALS):
         yield read(model, statement["tokens"].tolist())
+
+
+def heard_clearly(ears: WordEars, lessons: Iterable[Lesson]) -> Iterator[Lesson]:
+    """What was written, heard at its best."""
+    texts = ([text for exchange in lesson for text in (str(exchange.asked), exchange.answer)] for lesson in lessons)
+    return clearly(ears, texts)
 
 
 if __name__ == "__main__":

@@ -39,12 +39,12 @@ from duologue.systems.fun_audio_chat_turns import Talker, small_talking
 from duologue.train import Run, Stage, train
 from duologue.units import nano_codec
 from duologue.whole import whole_file
-from fun_audio_chat import ALIGNMENT, HELD_OUT, TUNING, by_desk, ears_of, examples, recited, untrained, written
+from fun_audio_chat import ALIGNMENT, HELD_OUT, TUNING, by_desk, ears_of, examples, heard_clearly, untrained, written
 from fun_audio_chat_groups_table import Figures, costs_table, shares_table
 from omni_flatten_data import codec_in, made, noises_in, parser
 
 CORPORA = ("dialogues_0", "questions_0")
-RECITED = 0.5
+CLEAR = 0.5
 """Questions that were never spoken, for each conversation."""
 TIMED = 16
 """Held-out conversations that costs are measured on."""
@@ -78,7 +78,7 @@ class Bench:
         self._options, self._folder = options, options.folder / "fun_audio_chat_groups"
         self._codec = nano_codec.load(codec_in(options.folder))
         model = self._untrained(5, 0)
-        lessons, self._recital = by_desk(ears_of(model), self._codec, options.folder, made(options), CORPORA)
+        lessons = by_desk(ears_of(model), self._codec, options.folder, made(options), CORPORA)
         self._lessons = Random(0).sample(lessons, min(len(lessons), options.conversations))
         plan = Plan(
             options.users,
@@ -108,7 +108,7 @@ class Bench:
         silence = self._codec.silence[0]
         room = row_tokens(TUNING, group)
         learnt = list(examples(model, self._lessons, silence, room))
-        unspoken = recited(self._recital, written(round(RECITED * len(learnt)), 5))
+        unspoken = heard_clearly(ears_of(model), written(round(CLEAR * len(learnt)), 5))
         more = list(examples(model, unspoken, row_tokens=room, system=WRITES))
         held_out, learnt = learnt[:HELD_OUT], learnt[HELD_OUT:]
         learn(model, stretched(replace(ALIGNMENT, seed=seed), group), learnt, held_out, folder / "pre_alignment")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,13 +23,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.rnn import pad_sequence
 
 import instruct_s2s_reading
+import nano_ears
 import nano_text
-from duologue.data.encode import Encoded, Stretch, units_of
+from duologue.data.encode import Encoded, Stretch, spoken_words, units_of
 from duologue.data.tensors import Example
-from duologue.model.adapter import IGNORED, SPEECH_ID
+from duologue.model.adapter import IGNORED
 from duologue.model.backbone import backbone, tokenizer_of
 from duologue.model.words import CALL, END
 from duologue.sound import Audio
@@ -46,26 +46,16 @@ from duologue.systems.llama_omni_stages import (
     speaking_examples,
 )
 from duologue.systems.omni_flatten_examples import exchanges
-from duologue.train import OwnLoss, Run, Stage, train
+from duologue.train import OwnLoss, Run, train
 from duologue.train.loss import Tensors
-from duologue.units import nano_codec, nano_ears
+from duologue.units import nano_codec
 from duologue.units.nano_codec import NanoCodec
-from duologue.units.nano_ears import NanoEars
+from duologue.units.nano_ears import WordEars
 from duologue.units.nano_front import NanoFront
 from nano_ears import vectors, window
 from omni_flatten import DIALOGUES, QUESTIONS, timed
 from omni_flatten_data import codec_in, made, parser
 
-BEGINNING = Stage(
-    "adapter",
-    2e-3,
-    batch_tokens=4_096,
-    row_tokens=512,
-    steps=200,
-    trains=("adapter.*",),
-    warmup_steps=20,
-    final_rate=0.03,
-)
 ANSWERING = replace(
     STAGES[0],
     learning_rate=2e-3,
@@ -86,7 +76,7 @@ SPEAKING = replace(
 )
 PLACING = replace(SPEAKING, name="placing", epochs=None, steps=250)
 WRITTEN = 20_000
-"""Questions that it goes on to answer in writing, so that it forgets no arithmetic while it learns to hear."""
+"""Questions that nobody spoke, heard clearly: so that it forgets no arithmetic while it learns to hear."""
 HELD_OUT = 64
 
 
@@ -98,7 +88,7 @@ def main() -> None:
     rows, model = made(options), untrained(folder, options.seed)
     codec = nano_codec.load(codec_in(folder))
     with timed(own, "ears"):
-        assert isinstance(model.ears, NanoEars)
+        assert isinstance(model.ears, WordEars)
         hear = partial(heard, model.ears, codec.tokenizer, folder)
         lessons = [lesson for name in (*DIALOGUES, *QUESTIONS) for lesson in hear(name, rows[name])]
         if options.instructions:
@@ -128,16 +118,16 @@ def codec_units(codec: NanoCodec) -> Callable[[Audio], tuple[int, ...]]:
 
 def untrained(folder: Path, seed: int) -> LlamaOmni:
     text = folder / "text" / "model"
-    ears = nano_ears.load(folder / "ears.safetensors").requires_grad_(False)
-    return LlamaOmni(ears, backbone(str(text)), tokenizer_of(text), llama_omni.nano(), seed)
+    model = LlamaOmni(nano_ears.word_ears(folder), backbone(str(text)), tokenizer_of(text), llama_omni.nano(), seed)
+    model.adapter.begin_straight()
+    return model
 
 
 # ---------------------------------------------------------------- what is learnt
 
 
-@torch.inference_mode()
 def heard(
-    ears: NanoEars, front: NanoFront, folder: Path, corpus: str, rows: Sequence[Encoded]
+    ears: WordEars, front: NanoFront, folder: Path, corpus: str, rows: Sequence[Encoded]
 ) -> Iterator[list[Exchange]]:
     """Each conversation, up to an answer that is cut: what the ears make of each question, its answer, its units."""
     answers, questions = list[list[Stretch]](), list[NDArray[np.float16]]()
@@ -145,26 +135,14 @@ def heard(
         told = _up_to_a_cut(list(exchanges(row)))
         answers.append([answer for _, answer in told])
         questions += [vectors_of_row[slice(*window(asked, len(vectors_of_row)))] for asked, _ in told]
-    states = iter(_states(ears, questions))
+    asked = iter(nano_ears.heard(ears, questions))
     for of_row in filter(None, answers):
-        yield [Exchange(next(states), answer.text, _spoken(answer)) for answer in of_row]
+        yield [Exchange(next(asked), answer.text, _spoken(answer)) for answer in of_row]
 
 
 def _up_to_a_cut(told: list[tuple[list[Stretch], Stretch]]) -> list[tuple[list[Stretch], Stretch]]:
     cut = next((number for number, (_, answer) in enumerate(told, 1) if answer.cut), len(told))
     return told[:cut]
-
-
-def _states(ears: NanoEars, questions: Sequence[NDArray[np.float16]], batch: int = 64) -> list[NDArray[np.float16]]:
-    """Of the front's vectors [T, D] of each: those of like length together."""
-    found = dict[int, NDArray[np.float16]]()
-    order = sorted(range(len(questions)), key=lambda n: len(questions[n]))
-    for chosen in (order[first : first + batch] for first in range(0, len(order), batch)):
-        rows = [torch.from_numpy(questions[n].astype(np.float32)) for n in chosen]
-        with torch.autocast("cpu", torch.bfloat16):
-            states = ears.states(pad_sequence(rows, batch_first=True)).half()
-        found |= {n: own[: len(questions[n])].clone().numpy() for n, own in zip(chosen, states, strict=True)}
-    return [found[n] for n in range(len(questions))]
 
 
 def _spoken(answer: Stretch) -> tuple[int, ...]:
@@ -179,39 +157,29 @@ def learn_to_answer(model: LlamaOmni, lessons: Sequence[Sequence[Exchange]], fol
     drawn = Random(0).sample(lessons, len(lessons))
     longest = ANSWERING.row_tokens or 0
     learnt = [one for lesson in drawn if len((one := answering_example(model, lesson))["said"]) <= longest]
-    train(ByEar(model), replace(BEGINNING, seed=seed), Run(folder / "adapter", bf16=True), learnt, objective=OwnLoss())
     run = Run(folder, bf16=True, validate_every_steps=200)
     stage = replace(ANSWERING, seed=seed)
-    train(AnsweringLessons(model), stage, run, learnt[HELD_OUT:] + written(model), learnt[:HELD_OUT])
+    train(AnsweringLessons(model), stage, run, [*learnt[HELD_OUT:], *unspoken(model)], learnt[:HELD_OUT])
 
 
-class ByEar(nn.Module):
-    """The adapter before everything else, as the loop calls it: it learns to make, of neighbouring features, the
-    language model's own vectors of the words that the ears write there. So from the first step on, sound reads like
-    text with gaps."""
-
-    def __init__(self, model: LlamaOmni) -> None:
-        super().__init__()
-        assert isinstance(model.ears, NanoEars)
-        self.adapter, self._stacked = model.adapter, model.config.stacked
-        self._write = [model.ears.body.get_output_embeddings()]
-        ids = model.words.convert_tokens_to_ids(list(model.ears.config.vocabulary))
-        table = model.lm.get_input_embeddings().weight.detach()[ids]
-        self._words = torch.cat((table, torch.zeros_like(table[:1])))
-
-    def forward(self, batch: Tensors) -> Tensor:
-        features, stacks = batch["features"].float(), (batch["tokens"] == SPEECH_ID).sum(1)
-        with torch.no_grad():
-            each = self._write[0](features).softmax(-1).float() @ self._words
-            wanted = each.unflatten(1, (-1, self._stacked)).sum(2)
-        real = torch.arange(wanted.shape[1]) < stacks[:, None]
-        return functional.mse_loss(self.adapter(features)[real].float(), wanted[real])
-
-
-def written(model: LlamaOmni) -> list[Example]:
-    """What it learnt as a text model, without sound."""
+def unspoken(model: LlamaOmni) -> Iterator[Example]:
+    """Questions as if each of their words were heard clearly, and what the desk knows, to be read."""
+    assert isinstance(model.ears, WordEars)
+    for lesson in clearly(model.ears, map(nano_text.texts, nano_text.drawn(3, WRITTEN))):
+        yield answering_example(model, lesson)
     none = np.zeros((0, model.ears.width), np.float16)
-    return [{**one, "features": none} for one in nano_text.rehearsed(model.words, WRITTEN)]
+    for statement in nano_text.readings(model.words, nano_text.REHEARSALS):
+        yield {**statement, "features": none}
+
+
+def clearly(ears: WordEars, asked: Iterable[Sequence[str]]) -> Iterator[list[Exchange]]:
+    """Conversations that were written, user and assistant by turns, as they would be heard at best. Those with a word
+    that the ears do not know are left out."""
+    for texts in asked:
+        words = [ears.clearly(spoken_words(text)) for text in texts[::2]]
+        heard = [one.half().numpy() for one in words if one is not None]
+        if len(heard) == len(words):
+            yield [Exchange(question, answer) for question, answer in zip(heard, texts[1::2], strict=True)]
 
 
 def learn_to_speak(model: LlamaOmni, lessons: Sequence[Sequence[Exchange]], folder: Path, seed: int) -> None:

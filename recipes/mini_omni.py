@@ -28,8 +28,9 @@ from duologue.systems.mini_omni_folder import EARS, save
 from duologue.systems.mini_omni_model import EachLane, MiniOmni
 from duologue.train import Run, Stage, train
 from duologue.units import nano_ears, snac_nano
-from duologue.units.nano_ears import NanoEars
-from mini_omni_lessons import ROW_STEPS, STACKED, all_lessons, few, levels_in, tasks, written
+from duologue.units.nano_ears import WordEars
+from mini_omni_lessons import ROW_STEPS, all_lessons, few, levels_in, tasks, written
+from nano_ears import word_ears
 from omni_flatten import timed
 from omni_flatten_data import made, parser
 
@@ -69,7 +70,7 @@ def main() -> None:
     options = parsed()
     torch.set_num_threads(options.threads)
     folder, own = options.folder, options.folder / "mini_omni"
-    ears = nano_ears.load(folder / EARS).requires_grad_(False)
+    ears = word_ears(folder)
     model, words = untrained(folder, ears, options.seed)
     with timed(own, "lessons"):
         found = {name: rows[: options.conversations] for name, rows in made(options).items()}
@@ -81,7 +82,7 @@ def main() -> None:
         with timed(own, stage.name):
             learn(model, replace(stage, seed=options.seed), learnt, own / stage.name)
     save(model, words, own / "model")
-    shutil.copyfile(folder / EARS, own / "model" / EARS)
+    nano_ears.save(ears, own / "model" / EARS)
     shutil.copyfile(levels_in(folder), own / "model" / snac_nano.CODEC)
 
 
@@ -93,11 +94,11 @@ def parsed() -> argparse.Namespace:
     return found.parse_args()
 
 
-def untrained(folder: Path, ears: NanoEars, seed: int) -> tuple[MiniOmni, Any]:
+def untrained(folder: Path, ears: WordEars, seed: int) -> tuple[MiniOmni, Any]:
     """The text model, which can write what it could, with the rest of it; and its words."""
     text = folder / "text" / "model"
     words, codes = tokenizer_of(text), snac_nano.load(levels_in(folder)).codes
-    config = mini_omni.nano(len(words), codes, STACKED * ears.width)
+    config = mini_omni.nano(len(words), codes, ears.width)
     words_as = {mark: words.convert_tokens_to_ids(word) for mark, word in WORDS_AS.items()}
     return MiniOmni.grown_whole(backbone(str(text)), config, words_as, seed), words
 

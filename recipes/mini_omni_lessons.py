@@ -6,10 +6,9 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor
 
+import nano_ears
 import nano_text
 from duologue.data.encode import Encoded
 from duologue.desk import statements
@@ -28,19 +28,16 @@ from duologue.model.words import CALL
 from duologue.systems import mini_omni
 from duologue.systems.mini_omni import Question, Task
 from duologue.systems.mini_omni_examples import Examples, Sample
-from duologue.systems.mini_omni_turns import stacked
 from duologue.systems.omni_flatten_examples import exchanges
 from duologue.units import nano_codec, snac_nano
 from duologue.units.codec import encode_whole
-from duologue.units.nano_ears import NanoEars
+from duologue.units.nano_ears import WordEars
 from duologue.whole import whole_file
 from nano_ears import vectors, window
 from nano_levels import answers
 from omni_flatten import DIALOGUES, QUESTIONS
 from omni_flatten_data import codec_in
 
-STACKED = 5
-"""States of the ears in a feature: 200 ms."""
 ROW_STEPS = 256
 """Of a row in training: what is longer is left out."""
 
@@ -79,7 +76,7 @@ def few(folder: Path, view: Path) -> Path:
 
 
 def all_lessons(
-    folder: Path, heard_in: Path, ears: NanoEars, words: Any, rows: Mapping[str, Sequence[Encoded]]
+    folder: Path, heard_in: Path, ears: WordEars, words: Any, rows: Mapping[str, Sequence[Encoded]]
 ) -> list[Lesson]:
     """The conversations of the corpora in an order drawn once. What is asked alone is answered aloud where the answer
     is among those of the dialogues."""
@@ -113,40 +110,27 @@ def _codes(folder: Path, rows: Mapping[str, Sequence[Encoded]]) -> Iterator[tupl
 
 
 def _lessons(
-    ears: NanoEars,
+    ears: WordEars,
     words: Any,
     rows: Sequence[Encoded],
     heard: Sequence[NDArray[np.float16]],
     spoken: Mapping[str, Tokens],
 ) -> Iterator[Lesson]:
     turns = [list(exchanges(row)) for row in rows]
-    cut = (of[slice(*window(asked, len(of)))] for of, row in zip(heard, turns, strict=True) for asked, _ in row)
-    states = states_of(ears, cut)
+    cut = [of[slice(*window(asked, len(of)))] for of, row in zip(heard, turns, strict=True) for asked, _ in row]
+    features = iter(nano_ears.heard(ears, cut))
     for row in turns:
         lesson, over = Lesson(), False
-        for (asked, answer), own in zip(row, states, strict=False):
-            if not over and len(own) >= STACKED:
+        for (asked, answer), own in zip(row, features, strict=False):
+            if not over:
                 said = answer.text.partition(CALL)[0].strip()
                 question = " ".join(stretch.text for stretch in asked)
                 ids = [list(words(text).input_ids) for text in (question, answer.text, said)]
                 codes = None if answer.cut else spoken.get(said)
-                lesson.append(Exchanged(stacked(own, STACKED), ids[0], ids[1], ids[2], codes))
-            over = over or answer.cut or len(own) < STACKED
+                lesson.append(Exchanged(torch.from_numpy(own), ids[0], ids[1], ids[2], codes))
+            over = over or answer.cut
         if lesson:
             yield lesson
-
-
-@torch.inference_mode()
-def states_of(ears: NanoEars, heard: Iterable[NDArray[np.float16]]) -> Iterator[Tensor]:
-    """What the ears make of vectors [T, width] of each utterance: [T, D] in half precision. Nothing looks ahead, so
-    utterances are filled up at their ends."""
-    utterances = iter(heard)
-    while several := list(islice(utterances, 32)):
-        laid = np.zeros((len(several), max(map(len, several)), several[0].shape[1]), np.float32)
-        for row, own in zip(laid, several, strict=True):
-            row[: len(own)] = own
-        states = ears.states(torch.from_numpy(laid)).half()
-        yield from (row[: len(own)].clone() for row, own in zip(states, several, strict=True))
 
 
 def written(words: Any, count: int) -> list[Sample]:

@@ -22,17 +22,18 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from duologue.data.encode import Encoded, Stretch, spoken_words
 from duologue.data.tensors import Example
-from duologue.model.backbone import tokenizer_of
+from duologue.model.backbone import backbone, tokenizer_of
 from duologue.session import HEARD_HZ
 from duologue.sound.wav import read_channels
 from duologue.systems.omni_flatten_examples import HEARD_LATER, utterances
 from duologue.train import Run, Stage, train
 from duologue.train.loss import Tensors
 from duologue.units import nano_codec, nano_ears
-from duologue.units.nano_ears import EarsConfig, NanoEars
+from duologue.units.nano_ears import EarsConfig, NanoEars, WordEars
 from duologue.units.nano_front import UNIT_SAMPLES, NanoFront
 from duologue.whole import whole_file
 from omni_flatten import DIALOGUES, QUESTIONS
@@ -85,6 +86,31 @@ def untrained(front: NanoFront, vocabulary: tuple[str, ...], seed: int) -> NanoE
     ears = NanoEars(EarsConfig(vocabulary), seed)
     ears.front.load_state_dict({name: value for name, value in front.state_dict().items() if name.startswith("layers")})
     return ears.requires_grad_(True)
+
+
+# ---------------------------------------------------------------- for a language model
+
+
+def word_ears(folder: Path) -> WordEars:
+    """The ears that this recipe left in the folder, with what its text model begins with for each word."""
+    ears, text = nano_ears.load(folder / "ears.safetensors"), folder / "text" / "model"
+    ids = tokenizer_of(text).convert_tokens_to_ids(list(ears.config.vocabulary))
+    return WordEars(ears, backbone(str(text)).get_input_embeddings().weight[ids]).requires_grad_(False)
+
+
+@torch.inference_mode()
+def heard(ears: WordEars, questions: Sequence[NDArray[np.float16]], batch: int = 64) -> list[NDArray[np.float16]]:
+    """The words of utterances, [W, D] each, of their vectors [T, front width]: those of like length together."""
+    found = dict[int, NDArray[np.float16]]()
+    order = sorted(range(len(questions)), key=lambda n: len(questions[n]))
+    for chosen in (order[first : first + batch] for first in range(0, len(order), batch)):
+        rows = [torch.from_numpy(questions[n].astype(np.float32)) for n in chosen]
+        with torch.autocast("cpu", torch.bfloat16):
+            states = ears.ears.states(pad_sequence(rows, batch_first=True)).float()
+        found |= {
+            n: ears.words_in(own[: len(questions[n])]).half().numpy() for n, own in zip(chosen, states, strict=True)
+        }
+    return [found[n] for n in range(len(questions))]
 
 
 # ---------------------------------------------------------------- what is learnt

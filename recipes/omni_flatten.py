@@ -62,7 +62,7 @@ class Taught:
 
 
 DIALOGUES = ("dialogues_0", "dialogues_1", "dialogues_2")
-QUESTIONS = ("questions_0", "questions_1", "questions_2")
+QUESTIONS = ("questions_0", "questions_1", "questions_2", "questions_3")
 NANO = (
     Taught("alignment", (*DIALOGUES, *QUESTIONS, "answers", "people"), 60_000, 2, 3e-3, 4_096, 512),
     Taught("half_duplex", (*DIALOGUES, *QUESTIONS, "people"), 60_000, 2, 2.5e-3, 6_144, 1024),

@@ -39,6 +39,12 @@ LEAD_S, GAP_S, TAIL_S = 0.5, 0.1, 0.8
 """Around a person's recording: silence before it, between it and the answer, after that."""
 ANSWERED = ("person:barista", "person:fsdd")
 """People who ask what the desk can answer; others only read."""
+RECORDED = {
+    "voices": ("flite:slt", "flite:rms", "flite:kal16"),
+    "pitch": (0.8, 1.25),
+    "words_per_minute": (120, 210),
+}
+"""Voices made of recordings, stretched into many: of all voices they are three, the others are one synthesizer's."""
 
 Row = dict[str, Any]
 
@@ -74,7 +80,8 @@ def plans(noises: str | None, share: float) -> dict[str, Plan]:
 
     dialogues = {f"dialogues_{n}": some(2048, 10 + n, exchanges=(1, 3), timing="prompt") for n in range(3)}
     questions = {f"questions_{n}": some(5120, 20 + n, kind="utterances") for n in range(3)}
-    return {**dialogues, **questions, "answers": some(2048, 30, kind="utterances", says="answers")}
+    recorded = {f"questions_{n}": some(5120, 20 + n, kind="utterances", **RECORDED) for n in range(3, 4)}
+    return {**dialogues, **questions, **recorded, "answers": some(2048, 30, kind="utterances", says="answers")}
 
 
 def noises_in(recordings: Path) -> str | None:

@@ -19,7 +19,7 @@ from duologue.systems.fun_audio_chat import Config, nano, released
 from duologue.systems.fun_audio_chat_model import FunAudioChat
 from duologue.systems.fun_audio_chat_nano import CausalEars, save
 from duologue.units import nano_codec
-from duologue.units.nano_ears import EarsConfig, NanoEars
+from duologue.units.nano_ears import EarsConfig, NanoEars, WordEars
 from small_units import codec
 
 WORDS = ("one", "two", "three", "plus", "is", "what", "four", "five", "okay", "then", "say", "again", ".")
@@ -53,6 +53,11 @@ def small(
     return FunAudioChat.grown(ears or windows(), backbone(lm, seed=3), words, codes, config, head, seed)
 
 
+def anew(group: int = 5) -> Config:
+    """The nano size, for ears that give a state each 40 ms."""
+    return replace(nano(group), hears="stacked", heard_group=0)
+
+
 def plain(group: int = 5) -> Config:
     """As the report has it, in the chat of the small words."""
     return Config(group, chat=nano().chat)
@@ -65,7 +70,7 @@ def compatible(config: Config) -> Config:
 
 @cache
 def model_of(kind: str) -> FunAudioChat:
-    return small({"anew": nano(), "plain": plain(), "compatible": compatible(nano())}[kind])
+    return small({"anew": anew(), "plain": plain(), "compatible": compatible(nano())}[kind])
 
 
 def voice(seconds: float, seed: int = 0, loudness: float = 0.1) -> Audio:
@@ -80,11 +85,11 @@ def kept(folder: Path) -> FunAudioChat:
     """One of the nano kind in a folder, with its codec: what `duologue talk` takes."""
     torch.manual_seed(0)
     sizes = EarsConfig(("two", "four"), 64, 1, n_mels=20, front_width=16, front_blocks=1, front_taps=3)
-    ears = CausalEars(NanoEars(sizes).eval())
+    ears = CausalEars(WordEars(NanoEars(sizes), torch.randn(2, 32)).eval())
     words = words_tokenizer(WORDS)
     lm = backbone(Qwen3Config(vocab_size=len(words), hidden_size=32, intermediate_size=48, **SIZES), seed=3)
     head = Qwen3Config(vocab_size=1, hidden_size=24, intermediate_size=32, max_position_embeddings=10_240, **SIZES)
-    model = FunAudioChat.grown(ears, lm, words, codec().codes, nano(), head, 5)
+    model = FunAudioChat.grown(ears, lm, words, codec().codes, nano(), head, 9)
     folder.mkdir(parents=True)
     save(model, folder)
     nano_codec.save(codec(), folder / nano_codec.CODEC)

@@ -19,7 +19,7 @@ from duologue.systems.mini_omni import BOOKS, TASKS, Config, Question, Task
 from duologue.systems.mini_omni_examples import Sample
 from duologue.systems.mini_omni_model import MiniOmni
 from duologue.units import nano_ears, snac_nano
-from duologue.units.nano_ears import EarsConfig, NanoEars
+from duologue.units.nano_ears import EarsConfig, NanoEars, WordEars
 from duologue.units.snac import Snac
 from small_models import CONFIGS
 
@@ -75,9 +75,10 @@ def levels() -> Snac:
 
 def kept(folder: Path) -> MiniOmni:
     """A lively model that was never trained, in a folder with its ears and its codec: what `duologue talk` takes."""
-    ears = NanoEars(EarsConfig(("two", "four"), 64, 1, n_mels=20, front_width=16, front_blocks=1, front_taps=3)).eval()
+    sizes = EarsConfig(("two", "four"), 64, 1, n_mels=20, front_width=16, front_blocks=1, front_taps=3)
+    ears = WordEars(NanoEars(sizes), torch.randn(2, 64, generator=torch.Generator().manual_seed(4))).eval()
     lm = backbone(nano(len(WORDS), width=64, layers=2, positions=256), seed=1)
-    model = MiniOmni.grown(lm, Config(len(WORDS), CODES, 2 * ears.width, 48, text_marks=8, book_marks=4), seed=2)
+    model = MiniOmni.grown(lm, Config(len(WORDS), CODES, ears.width, 48, text_marks=8, book_marks=4), seed=2)
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(3)
         for parameter in model.parameters():

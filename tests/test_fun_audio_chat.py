@@ -27,8 +27,8 @@ from duologue.systems.fun_audio_chat_nano import load as load_nano
 from duologue.systems.fun_audio_chat_nano import save as save_nano
 from duologue.systems.fun_audio_chat_released import load
 from duologue.systems.fun_audio_chat_talk import SPEECH, TEXT, Said, Talk
-from duologue.units.nano_ears import EarsConfig, NanoEars
-from small_fun_audio_chat import CODES, MEMORY, model_of, plain, small, voice
+from duologue.units.nano_ears import EarsConfig, NanoEars, WordEars
+from small_fun_audio_chat import CODES, MEMORY, anew, model_of, plain, small, voice
 
 KINDS = ("anew", "plain", "compatible")
 DRAWN = Picking(temperature=1.5, top_p=0.95, penalty=1.1)
@@ -145,7 +145,7 @@ def test_little_is_left_to_read_when_a_turn_ends(kind: str) -> None:
 # ---------------------------------------------------------------- one layout for training and talking
 
 
-@pytest.mark.parametrize("config", [nano(1), nano(2), nano(5), replace(nano(5), heard_group=3), plain(2), plain(5)])
+@pytest.mark.parametrize("config", [anew(1), anew(2), anew(5), replace(anew(5), heard_group=3), plain(2), plain(5)])
 def test_what_is_said_is_what_training_would_have_it_say(config: Config) -> None:
     """The columns of a conversation, taken as an example: the model's states are those of the call, and the likeliest
     units those that it took."""
@@ -322,7 +322,7 @@ def test_an_example_is_what_the_layout_weaves(
 
 def test_rows_of_unequal_length_are_learnt_in_half_precision_by_a_model_with_few_words() -> None:
     """What fills rows up is a word, too, and what ears and units are made into has the precision of words."""
-    model = small(nano(), codes=400)
+    model = small(anew(), codes=400)
     turns = [exchange(model, n) for n in range(3)]
     with torch.no_grad():
         exact = model(batch_of(model, [[each] for each in turns]))
@@ -396,7 +396,7 @@ def test_the_pad_of_a_last_group_is_not_learnt_and_no_unit_is_lost() -> None:
 
 def test_a_dialogue_is_learnt_by_heart_and_said() -> None:
     """Two questions that are heard, their answers in text and units; then the same by talking."""
-    model = small(nano(), width=48)
+    model = small(anew(), width=48)
     turns = [exchange(model, n) for n in range(2)]
     batch = batch_of(model, [[each] for each in turns])
     trained = [p for name, p in model.named_parameters() if not name.startswith("ears.")]
@@ -493,7 +493,9 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
 def causal() -> FunAudioChat:
     sizes = {"width": 64, "layers": 1, "n_mels": 20, "front_width": 16, "front_blocks": 2, "front_taps": 3}
     torch.manual_seed(0)
-    return small(nano(), ears=CausalEars(NanoEars(EarsConfig(("one", "two"), **sizes)).eval()))
+    return small(
+        nano(), ears=CausalEars(WordEars(NanoEars(EarsConfig(("one", "two"), **sizes)), torch.randn(2, 24)).eval())
+    )
 
 
 def test_causal_ears_hear_bit_by_bit_what_they_hear_at_once() -> None:
@@ -573,7 +575,7 @@ def test_an_answer_opens_with_speech_or_with_what_may_stand_instead() -> None:
 
 
 def test_units_begin_the_more_alike_the_more_is_alike_in_them() -> None:
-    model = small(nano(), width=96)
+    model = small(anew(), width=96)
     known = torch.tensor([[1.0, 0, 1, 0], [1, 0, 0, 1], [0, 1, 0, 1]])
     model.units.begin_alike(known)
     rows = model.units.table.weight[:3].detach()

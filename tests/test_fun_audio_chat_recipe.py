@@ -1,93 +1,39 @@
-"""What the nano model is taught: questions put together of words that were heard elsewhere, calls, two things at once;
-and what its groups are said to cost."""
+"""What the nano model is taught: questions that nobody spoke, calls, two things at once; what its groups are said to
+cost."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from random import Random
 
 import numpy as np
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+import torch
 
-from duologue.data.encode import Encoded, Stretch
 from duologue.desk import Desk
 from duologue.evaluate.bfcl import exactly
 from duologue.evaluate.function_calling import judge
 from duologue.model.calls import parted
 from duologue.systems.fun_audio_chat import nano
 from duologue.systems.llama_omni_stages import Exchange
-from duologue.systems.omni_flatten_examples import HEARD_LATER
+from duologue.units.nano_ears import EarsConfig, NanoEars, WordEars
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "recipes"))
 
-from fun_audio_chat import both, examples, parallel, written
+from fun_audio_chat import both, examples, heard_clearly, parallel, written
 from fun_audio_chat_calls import Asked, at_once
 from fun_audio_chat_groups_table import Figures, costs_table, shares_table
-from fun_audio_chat_recital import LONGEST_WORD, Recital, heard_in
-from nano_ears import window
 from small_fun_audio_chat import small
 
-WORDS = ("two", "plus", "minus", "three")
-NOTHING = -1
 
-
-def states_of(words: list[str], ends: list[int], length: int) -> np.ndarray:
-    """Ears that tell the number of a word where it ends."""
-    states = np.full((length, 1), NOTHING, np.float16)
-    for word, end in zip(words, ends, strict=True):
-        states[end] = WORDS.index(word)
-    return states
-
-
-@given(
-    said=st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=6), min_size=1, max_size=6),
-    asked=st.lists(st.sampled_from(WORDS), min_size=1, max_size=9),
-    gaps=st.lists(st.integers(1, 20), min_size=36, max_size=36),
-)
-def test_what_is_recited_is_told_in_order_and_once(said: list[list[str]], asked: list[str], gaps: list[int]) -> None:
-    recital = Recital()
-    for words in said:
-        ends = np.cumsum([gaps.pop() for _ in words]).tolist()
-        recital.hear(words, ends, states_of(words, ends, ends[-1] + 3))
-    states = recital.recite(" ".join(asked).title() + "?", Random(0))
-    if {*asked} <= {word for words in said for word in words}:
-        assert states is not None
-        assert [WORDS[int(n)] for n in states[:, 0] if n != NOTHING] == asked
-        assert len(states) <= 20 + LONGEST_WORD * len(asked) + 2
-    else:
-        assert states is None
-
-
-def test_it_differs_from_time_to_time_and_not_by_itself() -> None:
-    recital = Recital()
-    for gap in range(1, 9):
-        recital.hear(["two"], [gap], states_of(["two"], [gap], gap + gap))
-    first, again, other = (recital.recite("two two two", Random(seed)) for seed in (1, 1, 2))
-    assert first is not None
-    assert again is not None
-    assert other is not None
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
-
-
-@pytest.mark.parametrize("ends", [(12, 20), (12, 12)])
-def test_words_are_found_where_they_are_told_in_recordings(ends: tuple[int, int]) -> None:
-    """Two that end at once are told one after the other."""
-    stretch = Stretch("user", 10, (0,) * 15, "two plus", ends, turn=0)
-    answer = Stretch("assistant", 30, (0,), "four", turn=1)
-    start, end = window([stretch], 40)
-    told = [ends[0] + HEARD_LATER - start, max(ends[1], ends[0] + 1) + HEARD_LATER - start]
-    states = states_of(["two", "plus"], told, end - start)
-    silent = Encoded("nobody answers", (0,) * 40, (Stretch("user", 10, (0,) * 15, "minus", (12,), turn=0),))
-    row = Encoded("row", (0,) * 40, (stretch, answer))
-    recital = heard_in([silent, row], [[Exchange(states, "four")]])
-    recited = recital.recite("plus two", Random(0))
-    assert recited is not None
-    assert [WORDS[int(n)] for n in recited[:, 0] if n != NOTHING] == ["plus", "two"]
-    assert recital.recite("minus", Random(0)) is None
+def test_what_nobody_spoke_is_heard_word_for_word_or_not_at_all() -> None:
+    ears = WordEars(
+        NanoEars(EarsConfig(("plus", "two"), 64, 1, n_mels=20, front_width=16, front_blocks=1, front_taps=3)),
+        torch.tensor([[1.0, 0.0], [0.0, 1.0]]),
+    )
+    known, unknown = [Exchange("Two plus two?", "four"), Exchange("plus", "five")], [Exchange("minus two", "one")]
+    (lesson,) = heard_clearly(ears, [known, unknown])
+    assert [exchange.answer for exchange in lesson] == ["four", "five"]
+    assert [np.asarray(exchange.asked).tolist() for exchange in lesson] == [[[0, 1], [1, 0], [0, 1]], [[1, 0]]]
 
 
 # ---------------------------------------------------------------- calls

@@ -186,7 +186,7 @@ def test_a_folder_holds_all_of_it(tmp_path: Path) -> None:
         load(tmp_path)
     with pytest.raises(ValueError, match="no LLaMA-Omni of ours"):
         load(tmp_path / "elsewhere")
-    with pytest.raises(TypeError, match="only NanoEars"):
+    with pytest.raises(TypeError, match="only WordEars"):
         save(small(), tmp_path)
 
 

@@ -137,8 +137,6 @@ def test_no_sound_is_told_and_the_call_goes_on(talking: Talking) -> None:
     one = Talker(talking, how=HOW)
     (failed,) = one.reply(Turn(0, (), np.zeros(0, np.float32)))
     assert isinstance(failed, Failed)
-    (failed,) = one.reply(Turn(0, (), np.zeros(600, np.float32)))
-    assert "longer sound" in str(failed)
     assert answer(one, 1) == answer(Talker(talking, how=HOW), 0)
 
 

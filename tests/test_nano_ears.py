@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from duologue.train import Run, Stage, train
-from duologue.units.nano_ears import EarsConfig, NanoEars, load, save
+from duologue.units.nano_ears import EarsConfig, NanoEars, WordEars, load, load_words, save
 from small_units import UNIT, noise
 from test_recipes import recipe
 
@@ -75,10 +76,8 @@ def test_an_utterance_without_end_is_heard_in_bounded_memory() -> None:
 
 
 def test_a_word_that_is_told_again_at_once_is_the_same_word() -> None:
-    rows = ears().body.get_output_embeddings().weight.detach()
     told = ("one", "one", None, "one", "two", None, None, None, "two")
-    states = 100 * rows[[ears().nothing if word is None else WORDS.index(word) for word in told]]
-    assert ears().read(states) == "one two two"
+    assert ears().read(states_that_tell(told)) == "one two two"
 
 
 def test_weights_are_written_and_read(tmp_path: Path) -> None:
@@ -92,6 +91,71 @@ def test_weights_are_written_and_read(tmp_path: Path) -> None:
         load(tmp_path / "other.safetensors")
     with pytest.raises(FileNotFoundError, match=r"recipes/nano_ears\.py"):
         load(tmp_path / "none.safetensors")
+
+
+# ---------------------------------------------------------------- a vector for each word
+
+
+def word_ears() -> WordEars:
+    """Each word is its own number in the base of one."""
+    return WordEars(ears(), torch.eye(len(WORDS)))
+
+
+def states_that_tell(told: Sequence[str | None], loudly: float = 1e4) -> Tensor:
+    rows = ears().body.get_output_embeddings().weight.detach()
+    return loudly * rows[[ears().nothing if word is None else WORDS.index(word) for word in told]]
+
+
+def test_each_word_is_its_vector_and_nothing_lies_between() -> None:
+    words = word_ears().words_in(states_that_tell((None, "one", "one", None, "two", None, None, None, None, "two")))
+    expected = word_ears().clearly(("one", "two", "two"))
+    assert expected is not None
+    torch.testing.assert_close(words, expected, atol=1e-3, rtol=0)
+    assert word_ears().clearly(("one", "three")) is None
+
+
+def test_a_word_that_is_not_clear_is_the_mean_of_what_it_may_have_been() -> None:
+    faint = states_that_tell(("one",), loudly=300)
+    (word,) = word_ears().words_in(faint)
+    likely = ears().written(faint)[0, : len(WORDS)].softmax(-1)
+    torch.testing.assert_close(word, likely.detach())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_words_are_the_same_however_the_sound_is_cut(seed: int) -> None:
+    """And there is at least one in any sound."""
+    audio, state = noise(1, 30 * UNIT + 77, seed), word_ears().start()
+    drawn = np.random.default_rng(seed)
+    sizes = np.diff([0, *sorted(drawn.integers(0, audio.shape[1], 5)), audio.shape[1]]).tolist()
+    heard = [word_ears().hear(piece, state) for piece in audio.split(sizes, -1)]
+    heard.append(word_ears().hear(audio[:, :0], state, last=True))
+    whole = word_ears().features(audio[0].numpy())
+    assert len(whole) >= 1
+    torch.testing.assert_close(torch.cat(heard, 1)[0], whole, atol=1e-4, rtol=1e-4)
+
+
+def test_where_no_word_is_told_the_likeliest_is() -> None:
+    quiet = states_that_tell((None, None, None), loudly=300)
+    quiet[1] += 250 * states_that_tell(("yes",), loudly=1)[0]
+    assert ears().read(quiet) == ""
+    (word,) = word_ears().words_in(quiet)
+    assert WORDS[int(word.argmax())] == "yes"
+
+
+def test_the_words_vectors_are_kept_with_the_ears(tmp_path: Path) -> None:
+    save(word_ears(), tmp_path / "words.safetensors")
+    again = load_words(tmp_path / "words.safetensors")
+    torch.testing.assert_close(again.vectors, word_ears().vectors)
+    audio = noise(1, 6 * UNIT, 4)
+    torch.testing.assert_close(again.ears.whole(audio), ears().whole(audio), atol=0.1, rtol=0.1)
+    save(ears(), tmp_path / "plain.safetensors")
+    with pytest.raises(ValueError, match="without the words' vectors"):
+        load_words(tmp_path / "plain.safetensors")
+
+
+def test_several_utterances_at_once_are_refused() -> None:
+    with pytest.raises(ValueError, match="one utterance at a time"):
+        word_ears().start(2)
 
 
 def test_words_are_learnt_by_heart(tmp_path: Path) -> None:

@@ -52,6 +52,17 @@ class FrameStack(nn.Module):
         self.linear1 = nn.Linear(width * frames, inner, dtype=dtype)
         self.linear2 = nn.Linear(inner, width_out, dtype=dtype)
 
+    def begin_straight(self) -> None:
+        """Let the sum of the frames pass unchanged, to begin with: for features that are vectors of the language model
+        already. Takes one width, and an inner layer of twice that."""
+        width = self.linear2.out_features
+        both = torch.cat([torch.eye(width), -torch.eye(width)])
+        with torch.no_grad():
+            self.linear1.weight.copy_(both.repeat(1, self.frames))
+            self.linear2.weight.copy_(both.T)
+            self.linear1.bias.zero_()
+            self.linear2.bias.zero_()
+
     def forward(self, features: Tensor) -> Tensor:
         """features [..., T, D] → [..., T // frames, width out]; the last ones, which fill no stack, are left out."""
         stacks = features.shape[-2] // self.frames

@@ -53,8 +53,8 @@ class Config:
 
     group               units that are one step of the language model: 5 are 200 ms
     heard_group         states of the ears that are one step; 0: as many as units
-    hears               "mean": of these states, as released; or "stacked": side by side, through two layers, which
-                        loses nothing of ears that tell each word in one of their states
+    hears               "mean": of these states, as released; "stacked": side by side, through two layers; or "words":
+                        of ears that give a state a word, each is a step, and `heard_group` the room left for a word
     lead                groups by which text is ahead of speech: 2 are 400 ms
     last_group          "eos": the group in which speech ends holds its last units and is filled up with ends. "pad":
                         it is filled up with padding that is not trained, a group of ends follows, and units beside an
@@ -71,7 +71,7 @@ class Config:
 
     group: int = 5
     heard_group: int = 0
-    hears: Literal["mean", "stacked"] = "mean"
+    hears: Literal["mean", "stacked", "words"] = "mean"
     lead: int = 2
     last_group: Literal["eos", "pad"] = "eos"
     history: Literal["spoken", "text"] = "spoken"
@@ -98,7 +98,7 @@ class Config:
 
 _CHOICES = {
     "head_reads": ("all", "speech"),
-    "hears": ("mean", "stacked"),
+    "hears": ("mean", "stacked", "words"),
     "last_group": ("eos", "pad"),
     "history": ("spoken", "text"),
     "text_too_long": ("refuse", "cut"),
@@ -122,7 +122,12 @@ def released() -> Config:
 def nano(group: int = 5) -> Config:
     """For the words tokenizer; text leads by 400 ms, whatever the group."""
     return Config(
-        group, hears="stacked", lead=ceil(10 / group), head_reads="speech", chat=Chat("<|{role}|>", small_world.END, "")
+        group,
+        heard_group=5,
+        hears="words",
+        lead=ceil(10 / group),
+        head_reads="speech",
+        chat=Chat("<|{role}|>", small_world.END, ""),
     )
 
 

@@ -104,7 +104,9 @@ class FunAudioChat(nn.Module):
 
     def grouped(self, states: Tensor, places: int | None = None) -> Tensor:
         """States of the ears [T, W] → groups of them [places, W'], means or stacks, the states cut or filled up with
-        zeros to as many groups; without `places`, those of full groups."""
+        zeros to as many groups; without `places`, those of full groups. Words are groups as they are."""
+        if self.config.hears == "words":
+            return states
         group = self.heard_group
         whole = len(states) // group if places is None else places
         states = functional.pad(states[: whole * group], (0, 0, 0, max(0, whole * group - len(states))))
@@ -234,7 +236,8 @@ def _adapter(config: Config, heard: int, width: int, dtype: torch.dtype) -> nn.M
     """From W of a mean, or of each of the states of a group, to D."""
     if config.hears == "mean":
         return nn.Linear(heard, width, bias=False, dtype=dtype)
-    return FrameStack(heard, config.heard_group or config.group, 2 * width, width, dtype)
+    frames = 1 if config.hears == "words" else config.heard_group or config.group
+    return FrameStack(heard, frames, 2 * width, width, dtype)
 
 
 def _nats(logits: Tensor, targets: Tensor) -> Tensor:

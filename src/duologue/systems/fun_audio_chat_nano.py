@@ -21,7 +21,7 @@ from duologue.sound import Audio
 from duologue.systems.fun_audio_chat import Chat, Config, Marks, UnitIds
 from duologue.systems.fun_audio_chat_model import FunAudioChat
 from duologue.units import nano_ears
-from duologue.units.nano_ears import NanoEars
+from duologue.units.nano_ears import WordEars
 from duologue.whole import whole_folder
 
 EARS, PARTS, SIZES = "ears.safetensors", "fun_audio_chat.safetensors", "fun_audio_chat.json"
@@ -31,11 +31,11 @@ WRITES = "text"
 
 
 class CausalEars(nn.Module):
-    """`NanoEars` as a conversation listens with them. They never look ahead: what they have heard stands."""
+    """`WordEars` as a conversation listens with them. They never look ahead: a word that was told stands."""
 
     hz = 25.0
 
-    def __init__(self, ears: NanoEars) -> None:
+    def __init__(self, ears: WordEars) -> None:
         super().__init__()
         self.ears = ears
 
@@ -48,11 +48,11 @@ class CausalEars(nn.Module):
 
 
 class _Utterance:
-    def __init__(self, ears: NanoEars) -> None:
+    def __init__(self, ears: WordEars) -> None:
         self._ears, self._state, self._given = ears, ears.start(1), 0
 
     def push(self, audio: Audio, last: bool = False) -> Heard:
-        sound = torch.from_numpy(checked(audio))[None].to(self._ears.body.device)
+        sound = torch.from_numpy(checked(audio))[None].to(self._ears.vectors.device)
         heard = Heard(self._given, self._ears.hear(sound, self._state, last)[0])
         self._given += len(heard.states)
         return heard
@@ -105,6 +105,6 @@ def _read(folder: Path, dtype: torch.dtype) -> FunAudioChat:
     sizes = json.loads((folder / SIZES).read_text())
     config = Config(**{**sizes["config"], "chat": Chat(**sizes["config"]["chat"])})
     ids: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in sizes["marks"].items()}
-    ears, lm = CausalEars(nano_ears.load(folder / EARS)), backbone(str(folder), dtype)
+    ears, lm = CausalEars(nano_ears.load_words(folder / EARS)), backbone(str(folder), dtype)
     head = AutoConfig.for_model(**sizes["head"])
     return FunAudioChat(ears, lm, tokenizer_of(folder), Marks(**ids), UnitIds(**sizes["units"]), head, config)

@@ -78,10 +78,11 @@ def released() -> Config:
 
 
 def nano() -> Config:
-    """For a language model of width 256 whose tokens are words, and the nano codec's 1000 units at 25 Hz: a word is
-    5.4 of them at the median, 11 at most, so that 12 labels leave as much room as the paper's 25."""
+    """For a language model of width 256 whose tokens are words, ears that give a vector a word, and the nano codec's
+    1000 units at 25 Hz: a word is 5.4 of them at the median, 11 at most, so that 12 labels leave as much room as the
+    paper's 25."""
     speech = SpeechSizes(width=192, heads=3, ffn=576, labels_per_token=12, longest_tokens=256, places=True)
-    return Config(speech, adapter_width=512, longest=512, chat=SMALL_WORLD)
+    return Config(speech, stacked=1, adapter_width=512, longest=512, chat=SMALL_WORLD)
 
 
 # ---------------------------------------------------------------- the model

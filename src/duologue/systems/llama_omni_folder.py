@@ -18,7 +18,7 @@ from duologue.model.prompt import Chat
 from duologue.model.weights import fill, stored
 from duologue.systems.llama_omni import Config, LlamaOmni, Precision, of_precision, rounded
 from duologue.units import nano_ears
-from duologue.units.nano_ears import NanoEars
+from duologue.units.nano_ears import WordEars
 from duologue.whole import whole_folder
 
 EARS, PARTS, CONFIG = "ears.safetensors", "llama_omni.safetensors", "llama_omni.json"
@@ -26,13 +26,13 @@ EARS, PARTS, CONFIG = "ears.safetensors", "llama_omni.safetensors", "llama_omni.
 
 def save(model: LlamaOmni, folder: str | Path) -> None:
     """Raises OSError (disk full), and what was in the folder is still there; TypeError for other ears than the nano
-    ones."""
-    if not isinstance(model.ears, NanoEars):
-        raise TypeError(f"ears of type {type(model.ears).__name__} are not kept here: only NanoEars are")
+    size's."""
+    if not isinstance(model.ears, WordEars):
+        raise TypeError(f"ears of type {type(model.ears).__name__} are not kept here: only WordEars are")
     whole_folder(folder, partial(_write, model, model.ears))
 
 
-def _write(model: LlamaOmni, ears: NanoEars, folder: Path) -> None:
+def _write(model: LlamaOmni, ears: WordEars, folder: Path) -> None:
     model.lm.save_pretrained(folder)
     model.words.save_pretrained(folder)
     nano_ears.save(ears, folder / EARS)
@@ -48,7 +48,7 @@ def load(folder: str | Path, dtype: Precision = torch.float32) -> LlamaOmni:
     try:
         sizes = json.loads((folder / CONFIG).read_text())
         config = Config(**sizes | {"speech": SpeechSizes(**sizes["speech"]), "chat": Chat(**sizes["chat"])})
-        ears = nano_ears.load(folder / EARS)
+        ears = nano_ears.load_words(folder / EARS)
         model = LlamaOmni(ears, backbone(str(folder), of_precision(dtype)), tokenizer_of(folder), config)
         fill(_parts(model), stored(folder / PARTS), folder)
         return rounded(model.eval(), dtype)

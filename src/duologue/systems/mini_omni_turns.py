@@ -226,7 +226,7 @@ def nano(folder: Path) -> Talking:
     codec = snac_nano.load(folder / snac_nano.CODEC)
     return Talking(
         model,
-        partial(heard_by, nano_ears.load(folder / mini_omni_folder.EARS), model.config.features),
+        partial(heard_by, nano_ears.load_words(folder / mini_omni_folder.EARS), model.config.features),
         codec.said_hz,
         partial(Frames, codec),
         lambda text: list(words(text).input_ids),

@@ -4,17 +4,19 @@
     state = ears.start(batch=1)
     states = ears.hear(audio, state)                 # as many as are complete, while the person still speaks
     ears.words(audio)                                # or: what is said in a whole recording
+    WordEars(ears, vectors).features(audio)          # or: a vector for each word
 
 What Whisper's encoder is to the large systems, trained from nothing: the front layers of the unit tokenizer, then a
 small causal language model that is fed with sound and says, a little after the end of each word, which one it was.
 Since it never looks ahead, hardly anything is left to do when the person stops.
 
-Letters in shapes: B batch, N samples, T states at 25 Hz, D width.
+Letters in shapes: B batch, N samples, T states at 25 Hz, D width, W words.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,15 @@ class EarsState:
     body: streaming.State
 
 
+@dataclass
+class Told:
+    """What has been told so far: the last word, at which of how many states."""
+
+    word: int
+    at: int = 0
+    states: int = 0
+
+
 class NanoEars(nn.Module):
     """`adapter.Ears`, of one utterance at a time or of many live ones."""
 
@@ -97,33 +108,40 @@ class NanoEars(nn.Module):
 
     def features(self, audio: Audio) -> Tensor:
         """An utterance [N] at 16 kHz → [T, D]. Raises ValueError for no sound, and for samples that are no numbers."""
-        sound = np.asarray(audio, np.float32)
-        if sound.ndim != 1 or not sound.size or not np.isfinite(sound).all():
-            raise ValueError(f"sound of shape {list(sound.shape)}: give finite samples of one channel, [N] at 16 kHz")
-        return self.whole(torch.from_numpy(sound.copy())[None])[0]
+        return self.whole(_utterance(audio))[0]
 
     def words(self, audio: Tensor) -> list[str]:
         """What is said in each of [B, N]."""
         return [self.read(states) for states in self.whole(audio)]
 
     def read(self, states: Tensor) -> str:
-        """The words that states [T, D] tell of. What is told again at once is the same word: its end is not sharp."""
-        written = self.body.get_output_embeddings()(states).argmax(-1).tolist()
-        words, before, ended = list[str](), self.nothing, 0
-        for at, word in enumerate(written):
-            if word == self.nothing:
-                continue
-            if word != before or at - ended > AGAIN:
-                words.append(self.config.vocabulary[word])
-            before, ended = word, at
+        """The words that states [T, D] tell of."""
+        written = self.written(states).argmax(-1)
+        words = (self.config.vocabulary[written[at]] for at in self.told(written, Told(self.nothing)))
         return " ".join(words)
+
+    def written(self, states: Tensor) -> Tensor:
+        """States [..., D] → how likely each word has just ended there, and none, as logits [..., words + 1]."""
+        logits: Tensor = self.body.get_output_embeddings()(states)
+        return logits
+
+    def told(self, written: Tensor, before: Told) -> list[int]:
+        """At which of the states a word is told, of the likeliest at each, `written` [T]. What is told again at once is
+        the same word: its end is not sharp. `before` goes along."""
+        found = []
+        for at in torch.nonzero(written != self.nothing).ravel().tolist():
+            word, now = int(written[at]), before.states + at
+            if word != before.word or now - before.at > AGAIN:
+                found.append(at)
+            before.word, before.at = word, now
+        before.states += len(written)
+        return found
 
     # ------------------------------------------------------------ learning
 
     def forward(self, vectors: Tensor) -> Tensor:
         """The front's vectors [B, T, front width] → what is written at each, [B, T, words + 1]."""
-        logits: Tensor = self.body.get_output_embeddings()(self.states(vectors))
-        return logits
+        return self.written(self.states(vectors))
 
     def states(self, vectors: Tensor) -> Tensor:
         """The front's vectors of utterances that fit into the model's positions → [B, T, D]."""
@@ -131,22 +149,135 @@ class NanoEars(nn.Module):
         return hidden
 
 
+def _utterance(audio: Audio) -> Tensor:
+    """[1, N]."""
+    sound = np.asarray(audio, np.float32)
+    if sound.ndim != 1 or not sound.size or not np.isfinite(sound).all():
+        raise ValueError(f"sound of shape {list(sound.shape)}: give finite samples of one channel, [N] at 16 kHz")
+    return torch.from_numpy(sound.copy())[None]
+
+
+# ---------------------------------------------------------------- a vector for each word
+
+
+@dataclass
+class Telling:
+    """Of an utterance: the words so far, whether there was any, and else what was most like one."""
+
+    told: Told
+    spoke: bool = False
+    likeliest: tuple[float, Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class WordsState:
+    """What is remembered of an utterance."""
+
+    sound: EarsState
+    telling: Telling
+
+
+class WordEars(nn.Module):
+    """`NanoEars` that give a vector for each word that has ended, and nothing between them: a language model reads
+    sound as it reads text. Frames without a label are left out as in CTC compression (Gaido et al., 2021); a word that
+    was not clear is the mean of those that it may have been.
+
+    vectors  of each word of the ears' vocabulary, [words, D]: the rows of a language model
+    """
+
+    heard_hz, hz = NanoEars.heard_hz, NanoEars.hz
+    """States a second; there are fewer words."""
+    vectors: Tensor
+
+    def __init__(self, ears: NanoEars, vectors: Tensor) -> None:
+        super().__init__()
+        self.ears = ears
+        self.register_buffer("vectors", vectors.detach().clone())
+        self._number = {word: number for number, word in enumerate(ears.config.vocabulary)}
+
+    @property
+    def width(self) -> int:
+        return self.vectors.shape[1]
+
+    def start(self, batch: int = 1) -> WordsState:
+        """Of one utterance. Raises ValueError for more: they have different numbers of words."""
+        if batch != 1:
+            raise ValueError(f"a batch of {batch}: word ears hear one utterance at a time")
+        return WordsState(self.ears.start(1), self._telling())
+
+    @torch.no_grad()
+    def hear(self, audio: Tensor, state: WordsState, last: bool = False) -> Tensor:
+        """[1, N] → the words that have ended, [1, W, D]. With `last`, at least one of an utterance: what is most like a
+        word, if nothing was. However the sound is cut, they are the same."""
+        return self._words(self.ears.hear(audio, state.sound, last)[0], state.telling, last)[None]
+
+    def features(self, audio: Audio) -> Tensor:
+        """An utterance [N] at 16 kHz → [W, D]. Raises ValueError as `NanoEars.features`."""
+        return self.hear(_utterance(audio), self.start(), last=True)[0]
+
+    def clearly(self, words: Sequence[str]) -> Tensor | None:
+        """[W, D] as if each word were heard clearly; None where one of them is not known."""
+        if not words or not all(word in self._number for word in words):
+            return None
+        return self.vectors[[self._number[word] for word in words]]
+
+    @torch.no_grad()
+    def words_in(self, states: Tensor) -> Tensor:
+        """All states of an utterance [T, D] → [W, D]."""
+        return self._words(states, self._telling(), last=True)
+
+    def _telling(self) -> Telling:
+        return Telling(Told(self.ears.nothing))
+
+    def _words(self, states: Tensor, telling: Telling, last: bool) -> Tensor:
+        likely = self.ears.written(states).float().softmax(-1)
+        told = self.ears.told(likely.argmax(-1), telling.told)
+        telling.spoke = telling.spoke or bool(told)
+        if not telling.spoke and len(likely):
+            most, at = likely[:, : self.ears.nothing].sum(-1).max(0)
+            if telling.likeliest is None or most > telling.likeliest[0]:
+                telling.likeliest = float(most), self._mean(likely[at])
+        if last and not telling.spoke and telling.likeliest is not None:
+            return telling.likeliest[1][None]
+        return self._mean(likely[told])
+
+    def _mean(self, likely: Tensor) -> Tensor:
+        words = likely[..., : self.ears.nothing]
+        return (words / words.sum(-1, keepdim=True)) @ self.vectors
+
+
 # ---------------------------------------------------------------- weights
 
+VECTORS = "vectors"
+"""Beside the ears' own tensors, those of `WordEars`."""
 
-def save(ears: NanoEars, path: str | Path) -> None:
+
+def save(ears: NanoEars | WordEars, path: str | Path) -> None:
     """Write sizes, words and weights (bfloat16) as safetensors: whole or not at all."""
     from safetensors.torch import save as as_bytes
 
+    plain, more = (ears.ears, {VECTORS: ears.vectors}) if isinstance(ears, WordEars) else (ears, {})
     tied = "body.lm_head.weight"
-    tensors = {name: value.to(torch.bfloat16) for name, value in ears.state_dict().items() if name != tied}
-    sizes = json.dumps(asdict(ears.config))
+    tensors = {n: value.to(torch.bfloat16) for n, value in {**plain.state_dict(), **more}.items() if n != tied}
+    sizes = json.dumps(asdict(plain.config))
     whole_file(path, lambda file: file.write(as_bytes(tensors, {"nano_ears": sizes})))
 
 
 def load(path: str | Path) -> NanoEars:
-    """What `save` wrote, in single precision and evaluation mode. Raises FileNotFoundError; ValueError for another
+    """Ears that `save` wrote, in single precision and evaluation mode. Raises FileNotFoundError; ValueError for another
     file."""
+    return _read(path)[0]
+
+
+def load_words(path: str | Path) -> WordEars:
+    """Word ears that `save` wrote, as `load`."""
+    ears, tensors = _read(path)
+    if VECTORS not in tensors:
+        raise ValueError(f"{path}: ears without the words' vectors; the recipes of the systems put them in")
+    return WordEars(ears, tensors[VECTORS]).eval()
+
+
+def _read(path: str | Path) -> tuple[NanoEars, dict[str, Tensor]]:
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():
@@ -159,4 +290,4 @@ def load(path: str | Path) -> NanoEars:
         raise ValueError(f"{path}: no weights of nano ears ({error}); recipes/nano_ears.py makes some") from error
     ears = NanoEars(EarsConfig(**{**sizes, "vocabulary": tuple(sizes["vocabulary"])}))
     ears.load_state_dict(tensors, strict=False)
-    return ears.eval()
+    return ears.eval(), tensors
