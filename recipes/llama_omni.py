@@ -58,6 +58,7 @@ from omni_flatten_data import codec_in, made, parser
 
 ANSWERING = replace(
     STAGES[0],
+    epochs=2,
     learning_rate=2e-3,
     batch_tokens=4_096,
     row_tokens=512,
