@@ -35,10 +35,10 @@ from rich.progress import track
 from rich.table import Table
 
 from duologue.engines.named import recogniser
-from duologue.evaluate.answers import Answered, Ears, score, shown
+from duologue.evaluate.answers import Answered, Ears, Wrong, score, shown
 from duologue.evaluate.ears import answers_recogniser
-from duologue.evaluate.quality import CHARACTERS, PLAIN, error_rate
-from duologue.evaluate.replies import Replied, answered, conversed, turns_of
+from duologue.evaluate.quality import PLAIN
+from duologue.evaluate.replies import answered, conversed, turns_of
 from duologue.session import HEARD_HZ, Audio
 from duologue.sound.wav import read_channels
 from duologue.systems.llama_omni_turns import Manner, talker
@@ -81,8 +81,7 @@ class Quality:
     questions: int
     text_right: float | None
     speech_right: float | None
-    wer: float | None
-    cer: float | None
+    speaking: Wrong | None
     normaliser: str
     text_judged: Judgement | None
     speech_judged: Judgement | None
@@ -97,7 +96,7 @@ def main() -> None:
     ears = None if options.no_speech else answers_recogniser() if options.asr is None else heard_by(options.asr)
     found = [list(conversed(system, *one)) for one in track(list(zip(rows, users, strict=True)), "answers")]
     answers = [answered(row, replies, ears) for row, replies in zip(track(rows, "listening"), found, strict=True)]
-    of_all = quality(answers, [replies[-1] for replies in found], judge)
+    of_all = quality(answers, judge)
     asked = [next(turns_of(*one)) for one in islice(zip(rows, users, strict=True), options.timed)]
     paces = paced(system.talking, asked, tuple(PAPER), system.manner.most, CLOCKS[options.clock])
     keep(options.folder / RESULTS, of_all, paces, answers, options.clock)
@@ -138,17 +137,14 @@ def heard_by(name: str) -> Ears:
 # ---------------------------------------------------------------- what is said
 
 
-def quality(answers: Sequence[Answered], replies: Sequence[Replied], judge: Any = None) -> Quality:
+def quality(answers: Sequence[Answered], judge: Any = None) -> Quality:
     right = score(answers)
-    said = [(r.written, a.spoken) for a, r in zip(answers, replies, strict=True) if a.spoken is not None and r.written]
-    wer, cer = (error_rate(said, normaliser).errors.rate if said else None for normaliser in (PLAIN, CHARACTERS))
     listened = [(a.question, a.spoken) for a in answers if a.spoken is not None]
     return Quality(
         questions=len(answers),
         text_right=right.text,
         speech_right=right.speech,
-        wer=None if wer is None else 100 * wer,
-        cer=None if cer is None else 100 * cer,
+        speaking=right.speaking,
         normaliser=PLAIN.name,
         text_judged=judgement(judge, [(a.question, a.written) for a in answers]) if judge else None,
         speech_judged=judgement(judge, listened) if judge and listened else None,
@@ -214,7 +210,8 @@ def _judged(one: Judgement) -> str:
 
 
 def _ours(of_all: Quality, pace: Pace) -> list[str]:
-    qualities = map(shown, (of_all.text_right, of_all.speech_right, of_all.wer, of_all.cer))
+    rates = (None, None) if of_all.speaking is None else (of_all.speaking.words, of_all.speaking.letters)
+    qualities = map(shown, (of_all.text_right, of_all.speech_right, *rates))
     name, frames = "∞" if pace.omega == inf else f"{pace.omega:g}", "–" if pace.frames is None else str(pace.frames)
     first_ms = "–" if pace.first_sound_ms is None else f"{pace.first_sound_ms:.0f}"
     times = (first_ms, frames, shown(pace.words_behind), f"{pace.text_ms:.0f}", f"{pace.both_ms:.0f}")

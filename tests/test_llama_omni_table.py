@@ -8,13 +8,11 @@ from itertools import count
 from math import inf
 from pathlib import Path
 
-import numpy as np
 import pytest
 from rich.console import Console
 
 from duologue.desk import questions
-from duologue.evaluate.answers import judged
-from duologue.evaluate.replies import Replied
+from duologue.evaluate.answers import Wrong, judged
 from duologue.model.calls import said_and_called
 from duologue.systems.llama_omni_conversation import Conversation
 from duologue.systems.llama_omni_turns import Talking
@@ -66,17 +64,12 @@ def test_what_is_said_is_counted() -> None:
     made, asked = recipe("llama_omni_table"), list(zip(questions(0, "test", "en"), ("", "x"), strict=False))
     (first, _), (second, _) = asked
     answers = [judged(first, "", first.answer, (), first.answer), judged(second, "", "one two", (), "one three")]
-    replies = [replied(first.answer), replied("one two")]
-    found = made.quality(answers, replies)
+    found = made.quality(answers)
     words = len(made.PLAIN.tokens(first.answer)) + 2
     assert (found.questions, found.text_right, found.speech_right) == (2, 50, 50)
-    assert found.wer == pytest.approx(100 / words)
-    assert 0 < found.cer < 100
+    assert found.speaking.words == pytest.approx(100 / words)
+    assert 0 < found.speaking.letters < 100
     assert (found.text_judged, found.speech_judged) == (None, None)
-
-
-def replied(written: str) -> Replied:
-    return Replied("", written, (), np.zeros(16, np.float32), 0.1, 0.2, 1)
 
 
 def test_a_judge_gives_numbers_and_what_cannot_be_read_is_not_counted() -> None:
@@ -96,13 +89,15 @@ def test_a_judge_gives_numbers_and_what_cannot_be_read_is_not_counted() -> None:
 
 def test_a_table_is_shown_beside_the_papers_and_kept(tmp_path: Path) -> None:
     made, pace = recipe("llama_omni_table"), recipe("llama_omni_pace")
-    of_all = made.Quality(2, 85.0, 75.0, 5.0, None, "plain", None, recipe("llama_omni_judge").Judgement(2, 2, 4.0, 3.5))
+    of_all = made.Quality(
+        2, 85.0, 75.0, Wrong(5.0, 2.0), "plain", None, recipe("llama_omni_judge").Judgement(2, 2, 4.0, 3.5)
+    )
     paces = [pace.Pace(omega, 2, 0, 50.0, 2, 3.0, 80.0, 100.0) for omega in made.PAPER]
     with (console := Console(width=80)).capture() as shown:
         console.print(made.table(of_all, paces, "wall"))
     assert "…" not in shown.get()
     assert shown.get().splitlines()[-1].split() == [
-        *["∞", "85.0", "75.0", "5.0", "–", "50", "2", "3.0", "80", "100", "1.25"],
+        *["∞", "85.0", "75.0", "5.0", "2.0", "50", "2", "3.0", "80", "100", "1.25"],
         *["1754", "3.47", "10.82"],
     ]
     assert "speech judged 2 of 2: content 4.0, style 3.5" in shown.get()
