@@ -33,7 +33,7 @@ from duologue.model.backbone import backbone, tokenizer_of
 from duologue.model.one_vocabulary import Codes
 from duologue.systems import omni_flatten
 from duologue.systems.omni_flatten import STAGES, STREAMS, Config, OmniFlatten
-from duologue.systems.omni_flatten_examples import EXAMPLES, with_sound, without_sound
+from duologue.systems.omni_flatten_examples import EXAMPLES, with_some_sound, with_sound, without_sound
 from duologue.train import Causal, NextToken, Run, train
 from duologue.units import nano_codec
 from duologue.whole import whole_file
@@ -41,6 +41,8 @@ from nano_units_speech import prepare
 from omni_flatten_data import codec_in, corpora
 
 BY_CHUNK = ("full_duplex", "two_streams")
+SOME_SOUND = 0.25
+"""Share of the conversations that are learnt from once more, without most of their sound."""
 HELD_OUT = 64
 """Examples of each stage that are kept for validation."""
 
@@ -66,7 +68,7 @@ QUESTIONS = ("questions_0", "questions_1", "questions_2", "questions_3")
 NANO = (
     Taught("alignment", (*DIALOGUES, *QUESTIONS, "answers", "people"), 60_000, 2, 3e-3, 4_096, 512),
     Taught("half_duplex", (*DIALOGUES, *QUESTIONS, "people"), 60_000, 2, 2.5e-3, 6_144, 1024),
-    Taught("full_duplex", (*DIALOGUES, *QUESTIONS, "people"), 150_000, 2, 2e-3, 8_192, 1536),
+    Taught("full_duplex", (*DIALOGUES, *QUESTIONS, "people"), 60_000, 2, 2e-3, 8_192, 1536),
 )
 
 
@@ -137,7 +139,7 @@ def learn(model: OmniFlatten, taught: Taught, rows: dict[str, list[Encoded]], fo
         seed=seed,
     )
     if taught.name in BY_CHUNK:
-        learnt = [*map(with_sound, learnt), *unheard(model, taught.written)]
+        learnt = [*heard(model, learnt), *unheard(model, taught.written)]
     else:
         learnt += written(model, taught.written)
     run = Run(folder, bf16=True, validate_every_steps=200)
@@ -171,11 +173,21 @@ def written(model: OmniFlatten, count: int) -> list[Example]:
     return in_text(nano_text.rehearsed(model.words, count))
 
 
+def heard(model: OmniFlatten, conversations: Sequence[Example]) -> Iterator[Example]:
+    """All of their sound; of some, once more, a part of it."""
+    yield from map(with_sound, conversations)
+    for seed, example in enumerate(conversations[:: round(1 / SOME_SOUND)]):
+        if (some := with_some_sound(model, example, seed))["said"].any():
+            yield some
+
+
 def unheard(model: OmniFlatten, count: int) -> list[Example]:
     """The same where it talks by chunk: questions and answers at the distances that they have in a call."""
     asked = (nano_text.texts(question) for question in nano_text.drawn(3, count))
     known = nano_text.readings(model.words, nano_text.REHEARSALS)
-    return [*map(with_sound, in_text(known)), *(without_sound(model, turns, seed) for seed, turns in enumerate(asked))]
+    longest = NANO[-1].row_tokens
+    far_apart = (without_sound(model, turns, seed) for seed, turns in enumerate(asked))
+    return [*map(with_sound, in_text(known)), *(one for one in far_apart if len(one["said"]) <= longest)]
 
 
 def in_text(read: Iterable[Example]) -> list[Example]:

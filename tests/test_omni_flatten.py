@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from duologue.systems.omni_flatten_examples import (
     listened,
     timed,
     utterances,
+    with_some_sound,
     without_sound,
 )
 from duologue.train import Causal, NextToken, Run, Stage, train
@@ -298,13 +300,25 @@ def test_without_sound_words_and_answers_lie_where_they_would_with_it(seed: int)
     assert np.isin(in_chunk[heard], range(10, 13)).all()
     assert np.isin(in_chunk[text], range(13, 15)).all()
     assert (heard | text).all()
-    assert (found["said"] == text).all()
+    assert (np.diff(places)[in_chunk[1:] > 10] == 1).all(), "what is written in a chunk lies together"
+    assert (found["said"] == text & (found["tokens"] != learner.tags.silent_text)).all()
     for number, turn in enumerate(TURNS):
         assert parts(turn)[0].lower() in [word.lower() for word in of(found, 2 if number % 2 else 1)]
-    asked, answered = places[heard], places[text]
-    assert [int((asked < place).sum()) for place in answered] == sorted(
-        int((asked < place).sum()) for place in answered
-    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_with_some_sound_all_words_stay_where_they_were(seed: int) -> None:
+    learner, (whole,) = model(), examples("full_duplex")
+    some = with_some_sound(learner, whole, seed)
+    places = some["steps"].cumsum() - 1
+    for name in ("tokens", "stream"):
+        np.testing.assert_array_equal(some[name], whole[name][places])
+    written = np.flatnonzero(np.isin(whole["stream"], [STREAMS.index("heard"), STREAMS.index("text")]))
+    assert {*written.tolist()} <= {*places.tolist()}
+    assert len(written) <= len(places) < len(whole["tokens"])
+    answers = of(whole, STREAMS.index("text"))
+    words = [word for before, word in pairwise(answers) if "[silent text]" not in (before, word)]
+    assert of({**some, "tokens": some["tokens"][some["said"]], "stream": some["stream"][some["said"]]}, 2) == words
 
 
 def test_what_is_left_out_is_what_nobody_looks_at() -> None:

@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from duologue.data.encode import Encoded, Stretch, spoken_words
 from duologue.data.tensors import Example, woven_example
@@ -32,6 +33,8 @@ BEFORE = 5
 """Units that are heard before an utterance that is listened to alone."""
 WORD_UNITS, GAP_UNITS = (4, 11), (4, 12)
 """How long a word lasts, and how long nobody speaks between turns, at least and at most, where there is no sound."""
+LEFT_OUT, TOGETHER = (0.3, 1.0), 5
+"""Share of the sound that is left out where some of it is, at least and at most; cells that are left out together."""
 
 
 # ---------------------------------------------------------------- alignment (section 2.1)
@@ -172,10 +175,14 @@ def _words(model: OmniFlatten, stretch: Stretch) -> Iterator[TimedTurn]:
         yield TimedTurn(end + HEARD_LATER, (), tuple(model.text_ids(word)))
 
 
+# ---------------------------------------------------------------- full duplex without the sound, or without most of it
+
+
 def without_sound(model: OmniFlatten, turns: Sequence[str], seed: int) -> Example:
     """A conversation that was only written, user and assistant by turns, as it would lie in a call of which the sound
-    is left out: words that are heard, text that answers, each `steps` [S] behind the one before. What was written is
-    answered over the distances of speech, for a tenth of the tokens. Only answers are learnt, as nothing is heard."""
+    is left out: by chunk, what is heard and what is written, each `steps` [S] behind the one before. What was written
+    is answered over the distances of speech, for a fifth of the tokens. Only the words of answers are learnt: when to
+    begin is told by the sound."""
     random, at, heard, answers = Random(seed), 0, list[TimedTurn](), list[TimedTurn]()
     for number, text in enumerate(turns):
         lasting = [random.randint(*WORD_UNITS) for _ in spoken_words(text)]
@@ -188,15 +195,40 @@ def without_sound(model: OmniFlatten, turns: Sequence[str], seed: int) -> Exampl
             heard += [TimedTurn(end, (), tuple(model.text_ids(word))) for word, end in words]
         at += sum(lasting)
     whole = woven_example(full_duplex(model.config), streams(model.config, model.tags, [], answers, at, heard), STREAMS)
-    text = whole["stream"] == STREAMS.index("text")
-    kept = (text | (whole["stream"] == STREAMS.index("heard"))) & (whole["tokens"] != model.tags.silent_text)
-    steps = np.diff(np.flatnonzero(kept), prepend=-1)
-    return {**{name: array[kept] for name, array in whole.items()}, "said": text[kept], "steps": steps}
+    return _left({**whole, "said": _words_of_answers(model, whole)}, ~_sound(whole))
+
+
+def with_some_sound(model: OmniFlatten, example: Example, seed: int) -> Example:
+    """A real conversation of which some sound is left out, a few units at a time: between having all of it and none. Of
+    its answers all words but the first are learnt."""
+    draw = np.random.default_rng(seed)
+    share, length = draw.uniform(*LEFT_OUT), len(example["tokens"])
+    out = np.repeat(draw.random(length // TOGETHER + 1) < share, TOGETHER)[:length]
+    words, text = _words_of_answers(model, example), np.flatnonzero(example["stream"] == STREAMS.index("text"))
+    said = np.zeros_like(words)
+    said[text[1:]] = words[text[1:]] & words[text[:-1]]
+    return _left({**example, "said": said}, ~(_sound(example) & out))
 
 
 def with_sound(example: Example) -> Example:
     """One of which no place is left out, to be learnt from beside those without sound."""
     return {**example, "steps": np.ones(len(example["said"]), np.int64)}
+
+
+def _sound(example: Example) -> NDArray[np.bool_]:
+    return np.isin(example["stream"], [STREAMS.index("user"), STREAMS.index("speech")])
+
+
+def _words_of_answers(model: OmniFlatten, example: Example) -> NDArray[np.bool_]:
+    words: NDArray[np.bool_] = (example["stream"] == STREAMS.index("text")) & (
+        example["tokens"] != model.tags.silent_text
+    )
+    return words
+
+
+def _left(example: Example, kept: NDArray[np.bool_]) -> Example:
+    steps = np.diff(np.flatnonzero(kept), prepend=-1)
+    return {**{name: array[kept] for name, array in example.items()}, "steps": steps}
 
 
 EXAMPLES: Mapping[str, Callable[[OmniFlatten, Sequence[Encoded]], Iterator[Example]]] = {
