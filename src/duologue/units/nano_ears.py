@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,10 @@ from duologue.whole import whole_file
 
 MEMORY = Memory(slots=1000, sink=25, spare=200)
 """Of an utterance: what is said in 32 s at least. What is older is forgotten."""
-AGAIN = 3
-"""States after a word within which it cannot have been said again."""
+LIKELY = 0.35
+"""A word is told where two neighbours among the states hold it so likely together: not every end is sharp."""
+AGAIN = 2
+"""States after the last one that could tell a word, within which it cannot have been said again."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,11 @@ class EarsState:
 
 @dataclass
 class Told:
-    """What has been told so far: the last word, at which of how many states."""
+    """What has been told so far: at which of how many states each word was last, and how likely words were at the last
+    one, [1, words]."""
 
-    word: int
-    at: int = 0
+    last: Tensor
+    at: dict[int, int] = field(default_factory=dict)
     states: int = 0
 
 
@@ -116,26 +119,36 @@ class NanoEars(nn.Module):
 
     def read(self, states: Tensor) -> str:
         """The words that states [T, D] tell of."""
-        written = self.written(states).argmax(-1)
-        words = (self.config.vocabulary[written[at]] for at in self.told(written, Told(self.nothing)))
-        return " ".join(words)
+        _, likely = self.told(self.likely(states), self.silent())
+        return " ".join(self.config.vocabulary[word] for word in likely.argmax(-1).tolist())
 
     def written(self, states: Tensor) -> Tensor:
-        """States [..., D] → how likely each word has just ended there, and none, as logits [..., words + 1]."""
+        """States [..., D] → which word has just ended there, or none, as logits [..., words + 1]."""
         logits: Tensor = self.body.get_output_embeddings()(states)
         return logits
 
-    def told(self, written: Tensor, before: Told) -> list[int]:
-        """At which of the states a word is told, of the likeliest at each, `written` [T]. What is told again at once is
-        the same word: its end is not sharp. `before` goes along."""
+    def likely(self, states: Tensor) -> Tensor:
+        """States [..., D] → how likely each word has just ended there, [..., words]."""
+        return self.written(states).float().softmax(-1)[..., : self.nothing]
+
+    def silent(self) -> Told:
+        """Nothing has been told."""
+        return Told(torch.zeros(1, self.nothing))
+
+    def told(self, likely: Tensor, before: Told) -> tuple[list[int], Tensor]:
+        """At which of the states, `likely` [T, words], a word is told, and how likely it is each, [W, words]. What is
+        told again at once is the same word. `before` goes along."""
+        both = likely + torch.cat([before.last.to(likely), likely])[: len(likely)]
+        most, words = both.max(-1)
         found = []
-        for at in torch.nonzero(written != self.nothing).ravel().tolist():
-            word, now = int(written[at]), before.states + at
-            if word != before.word or now - before.at > AGAIN:
+        for at in torch.nonzero(most >= LIKELY).ravel().tolist():
+            word, now = int(words[at]), before.states + at
+            if now - before.at.get(word, -AGAIN - 1) > AGAIN:
                 found.append(at)
-            before.word, before.at = word, now
-        before.states += len(written)
-        return found
+            before.at[word] = now
+        before.states += len(likely)
+        before.last = torch.cat([before.last.to(likely), likely])[-1:]
+        return found, both[found]
 
     # ------------------------------------------------------------ learning
 
@@ -227,23 +240,19 @@ class WordEars(nn.Module):
         return self._words(states, self._telling(), last=True)
 
     def _telling(self) -> Telling:
-        return Telling(Told(self.ears.nothing))
+        return Telling(self.ears.silent())
 
     def _words(self, states: Tensor, telling: Telling, last: bool) -> Tensor:
-        likely = self.ears.written(states).float().softmax(-1)
-        told = self.ears.told(likely.argmax(-1), telling.told)
-        telling.spoke = telling.spoke or bool(told)
+        likely = self.ears.likely(states)
+        at, told = self.ears.told(likely, telling.told)
+        telling.spoke = telling.spoke or bool(at)
         if not telling.spoke and len(likely):
-            most, at = likely[:, : self.ears.nothing].sum(-1).max(0)
+            most, place = likely.sum(-1).max(0)
             if telling.likeliest is None or most > telling.likeliest[0]:
-                telling.likeliest = float(most), self._mean(likely[at])
+                telling.likeliest = float(most), likely[place]
         if last and not telling.spoke and telling.likeliest is not None:
-            return telling.likeliest[1][None]
-        return self._mean(likely[told])
-
-    def _mean(self, likely: Tensor) -> Tensor:
-        words = likely[..., : self.ears.nothing]
-        return (words / words.sum(-1, keepdim=True)) @ self.vectors
+            told = telling.likeliest[1][None]
+        return (told / told.sum(-1, keepdim=True)) @ self.vectors
 
 
 # ---------------------------------------------------------------- weights
