@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import instruct_s2s_reading
-import nano_ears
 import nano_text
 from duologue.data.encode import Encoded, Stretch, spoken_words, units_of
 from duologue.data.tensors import Example
@@ -45,14 +44,13 @@ from duologue.systems.llama_omni_stages import (
     answering_example,
     speaking_examples,
 )
-from duologue.systems.omni_flatten_examples import exchanges
 from duologue.train import OwnLoss, Run, train
 from duologue.train.loss import Tensors
 from duologue.units import nano_codec
 from duologue.units.nano_codec import NanoCodec
 from duologue.units.nano_ears import WordEars
 from duologue.units.nano_front import NanoFront
-from nano_ears import vectors, window
+from nano_ears import conversations, word_ears
 from omni_flatten import DIALOGUES, QUESTIONS, timed
 from omni_flatten_data import codec_in, made, parser
 
@@ -119,7 +117,7 @@ def codec_units(codec: NanoCodec) -> Callable[[Audio], tuple[int, ...]]:
 
 def untrained(folder: Path, seed: int) -> LlamaOmni:
     text = folder / "text" / "model"
-    model = LlamaOmni(nano_ears.word_ears(folder), backbone(str(text)), tokenizer_of(text), llama_omni.nano(), seed)
+    model = LlamaOmni(word_ears(folder), backbone(str(text)), tokenizer_of(text), llama_omni.nano(), seed)
     model.adapter.begin_straight()
     return model
 
@@ -131,19 +129,8 @@ def heard(
     ears: WordEars, front: NanoFront, folder: Path, corpus: str, rows: Sequence[Encoded]
 ) -> Iterator[list[Exchange]]:
     """Each conversation, up to an answer that is cut: what the ears make of each question, its answer, its units."""
-    answers, questions = list[list[Stretch]](), list[NDArray[np.float16]]()
-    for row, vectors_of_row in zip(rows, vectors(folder, corpus, front, rows), strict=True):
-        told = _up_to_a_cut(list(exchanges(row)))
-        answers.append([answer for _, answer in told])
-        questions += [vectors_of_row[slice(*window(asked, len(vectors_of_row)))] for asked, _ in told]
-    asked = iter(nano_ears.heard(ears, questions))
-    for of_row in filter(None, answers):
-        yield [Exchange(next(asked), answer.text, _spoken(answer)) for answer in of_row]
-
-
-def _up_to_a_cut(told: list[tuple[list[Stretch], Stretch]]) -> list[tuple[list[Stretch], Stretch]]:
-    cut = next((number for number, (_, answer) in enumerate(told, 1) if answer.cut), len(told))
-    return told[:cut]
+    for told in conversations(ears, front, folder, corpus, rows):
+        yield [Exchange(one.words, one.answer.text, _spoken(one.answer)) for one in told]
 
 
 def _spoken(answer: Stretch) -> tuple[int, ...]:

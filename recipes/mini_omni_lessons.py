@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor
 
@@ -28,12 +27,11 @@ from duologue.model.words import CALL
 from duologue.systems import mini_omni
 from duologue.systems.mini_omni import Question, Task
 from duologue.systems.mini_omni_examples import Examples, Sample
-from duologue.systems.omni_flatten_examples import exchanges
 from duologue.units import nano_codec, snac_nano
 from duologue.units.codec import encode_whole
 from duologue.units.nano_ears import WordEars
 from duologue.whole import whole_file
-from nano_ears import vectors, window
+from nano_ears import conversations
 from nano_levels import answers
 from omni_flatten import DIALOGUES, QUESTIONS
 from omni_flatten_data import codec_in
@@ -84,8 +82,8 @@ def all_lessons(
     front = nano_codec.load(codec_in(folder)).tokenizer
     found = list[Lesson]()
     for name in (*DIALOGUES, *QUESTIONS):
-        heard = vectors(heard_in, name, front, rows[name])
-        found += _lessons(ears, words, rows[name], heard, spoken)
+        told = conversations(ears, front, heard_in, name, rows[name])
+        found += [[_exchanged(words, spoken, one) for one in row] for row in told]
     return Random(0).sample(found, len(found))
 
 
@@ -109,28 +107,12 @@ def _codes(folder: Path, rows: Mapping[str, Sequence[Encoded]]) -> Iterator[tupl
                 yield text, encode_whole(codec, torch.from_numpy(sound)[None])[0].numpy()
 
 
-def _lessons(
-    ears: WordEars,
-    words: Any,
-    rows: Sequence[Encoded],
-    heard: Sequence[NDArray[np.float16]],
-    spoken: Mapping[str, Tokens],
-) -> Iterator[Lesson]:
-    turns = [list(exchanges(row)) for row in rows]
-    cut = [of[slice(*window(asked, len(of)))] for of, row in zip(heard, turns, strict=True) for asked, _ in row]
-    features = iter(nano_ears.heard(ears, cut))
-    for row in turns:
-        lesson, over = Lesson(), False
-        for (asked, answer), own in zip(row, features, strict=False):
-            if not over:
-                said = answer.text.partition(CALL)[0].strip()
-                question = " ".join(stretch.text for stretch in asked)
-                ids = [list(words(text).input_ids) for text in (question, answer.text, said)]
-                codes = None if answer.cut else spoken.get(said)
-                lesson.append(Exchanged(torch.from_numpy(own), ids[0], ids[1], ids[2], codes))
-            over = over or answer.cut
-        if lesson:
-            yield lesson
+def _exchanged(words: Any, spoken: Mapping[str, Tokens], one: nano_ears.Exchanged) -> Exchanged:
+    said = one.answer.text.partition(CALL)[0].strip()
+    question = " ".join(stretch.text for stretch in one.asked)
+    ids = [list(words(text).input_ids) for text in (question, one.answer.text, said)]
+    codes = None if one.answer.cut else spoken.get(said)
+    return Exchanged(torch.from_numpy(one.words), ids[0], ids[1], ids[2], codes)
 
 
 def written(words: Any, count: int) -> list[Sample]:

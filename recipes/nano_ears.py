@@ -10,6 +10,7 @@ stopped. It leaves `ears.safetensors` in the folder, and prints how many words o
 from __future__ import annotations
 
 import argparse
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +30,7 @@ from duologue.data.tensors import Example
 from duologue.model.backbone import backbone, tokenizer_of
 from duologue.session import HEARD_HZ
 from duologue.sound.wav import read_channels
-from duologue.systems.omni_flatten_examples import HEARD_LATER, utterances
+from duologue.systems.omni_flatten_examples import HEARD_LATER, exchanges, utterances
 from duologue.train import Run, Stage, train
 from duologue.train.loss import Tensors
 from duologue.units import nano_codec, nano_ears
@@ -98,18 +99,56 @@ def word_ears(folder: Path) -> WordEars:
     return WordEars(ears, backbone(str(text)).get_input_embeddings().weight[ids]).requires_grad_(False)
 
 
+@dataclass(frozen=True)
+class Exchanged:
+    """What was asked, and the words that were heard of it, [W, D]; its answer."""
+
+    asked: Sequence[Stretch]
+    words: NDArray[np.float16]
+    answer: Stretch
+
+
+def conversations(
+    ears: WordEars, front: NanoFront, folder: Path, corpus: str, rows: Sequence[Encoded]
+) -> list[list[Exchanged]]:
+    """The exchanges of each recording of a corpus that has any, up to an answer that is cut."""
+    told = [_up_to_a_cut(list(exchanges(row))) for row in rows]
+    of_rows = vectors(folder, corpus, front, rows)
+    questions = [of[slice(*window(asked, len(of)))] for of, row in zip(of_rows, told, strict=True) for asked, _ in row]
+    words = iter(_kept(folder / "ears", corpus, ears, questions))
+    return [[Exchanged(asked, next(words), answer) for asked, answer in row] for row in told if row]
+
+
+def _up_to_a_cut(told: list[tuple[list[Stretch], Stretch]]) -> list[tuple[list[Stretch], Stretch]]:
+    cut = next((number for number, (_, answer) in enumerate(told, 1) if answer.cut), len(told))
+    return told[:cut]
+
+
+def _kept(
+    folder: Path, corpus: str, ears: WordEars, questions: Sequence[NDArray[np.float16]]
+) -> list[NDArray[np.float16]]:
+    """What these ears hear of the questions, [W, D] each; computed once, and kept."""
+    these = zlib.crc32(b"".join(value.numpy().tobytes() for value in ears.state_dict().values()))
+    path = folder / f"words_{these:08x}_{corpus}_{len(questions)}.npz"
+    if not path.exists():
+        found = heard(ears, questions)
+        whole_file(path, partial(np.savez, words=np.concatenate(found), counts=[len(one) for one in found]))
+    kept = np.load(path)
+    return np.split(kept["words"], kept["counts"].cumsum()[:-1])
+
+
 @torch.inference_mode()
 def heard(ears: WordEars, questions: Sequence[NDArray[np.float16]], batch: int = 64) -> list[NDArray[np.float16]]:
     """The words of utterances, [W, D] each, of their vectors [T, front width]: those of like length together."""
     found = dict[int, NDArray[np.float16]]()
     order = sorted(range(len(questions)), key=lambda n: len(questions[n]))
-    for chosen in (order[first : first + batch] for first in range(0, len(order), batch)):
+    for first in track(range(0, len(order), batch), "words"):
+        chosen = order[first : first + batch]
         rows = [torch.from_numpy(questions[n].astype(np.float32)) for n in chosen]
         with torch.autocast("cpu", torch.bfloat16):
             states = ears.ears.states(pad_sequence(rows, batch_first=True)).float()
-        found |= {
-            n: ears.words_in(own[: len(questions[n])]).half().numpy() for n, own in zip(chosen, states, strict=True)
-        }
+        for n, own in zip(chosen, states, strict=True):
+            found[n] = ears.words_in(own[: len(questions[n])]).half().numpy()
     return [found[n] for n in range(len(questions))]
 
 
