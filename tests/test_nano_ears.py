@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from duologue.data.encode import Encoded, Stretch
 from duologue.train import Run, Stage, train
 from duologue.units.nano_ears import EarsConfig, NanoEars, WordEars, load, load_words, save
 from small_units import UNIT, noise
@@ -169,6 +170,33 @@ def test_the_words_vectors_are_kept_with_the_ears(tmp_path: Path) -> None:
 def test_several_utterances_at_once_are_refused() -> None:
     with pytest.raises(ValueError, match="one utterance at a time"):
         word_ears().start(2)
+
+
+def test_conversations_are_heard_up_to_a_cut_once_and_as_in_a_call(tmp_path: Path) -> None:
+    made, drawn = recipe("nano_ears"), np.random.default_rng(0)
+    asked = [Stretch("user", start, (0,) * 9, "two", (8,), turn=turn) for start, turn in ((5, 0), (40, 2), (70, 4))]
+    answers = [
+        Stretch("assistant", 16, (1,) * 9, "four", turn=1),
+        Stretch("assistant", 52, (1,) * 4, "no", turn=3, cut=True),
+    ]
+    rows = [
+        Encoded("row", (0,) * 100, (asked[0], answers[0], asked[1], answers[1], asked[2])),
+        Encoded("silent", (0,) * 30, ()),
+    ]
+    (tmp_path / "ears").mkdir()
+    np.save(tmp_path / "ears" / "some.counts.npy", [100, 30])
+    np.save(tmp_path / "ears" / "some.npy", drawn.normal(size=(130, 16)).astype(np.float16))
+    (found,) = made.conversations(word_ears(), None, tmp_path, "some", rows)
+    assert [one.answer.text for one in found] == ["four", "no"]
+    vectors = np.load(tmp_path / "ears" / "some.npy")[slice(*made.window([asked[0]], 100))]
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        states = word_ears().ears.states(torch.from_numpy(vectors.astype(np.float32))[None])[0].float()
+    np.testing.assert_allclose(found[0].words, word_ears().words_in(states).numpy(), atol=2e-2)
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "ears").glob("words_*")}
+    (again,) = made.conversations(word_ears(), None, tmp_path, "some", rows)
+    np.testing.assert_array_equal(again[1].words, found[1].words)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "ears").glob("words_*")} == kept
+    assert len(kept) == 1
 
 
 def test_words_are_learnt_by_heart(tmp_path: Path) -> None:
