@@ -34,7 +34,7 @@ from nano_text import MATRICES
 from omni_flatten import DIALOGUES, examples, untrained
 from omni_flatten_data import codec_in, made, noises_in
 
-BATCH_TOKENS, ROW_TOKENS = 6_144, 1_536
+BATCH_TOKENS, ROW_TOKENS = 3_072, 1_536
 TOKENS = 3_000_000
 """That each variant learns from."""
 SHARES = {"alignment": 0.2, "half_duplex": 0.3, "full_duplex": 0.5}
