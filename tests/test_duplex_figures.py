@@ -21,8 +21,8 @@ from duologue.engines.asr_grammar import counted, unmarked
 from duologue.evaluate import duplex_table
 from duologue.evaluate.acc_at_k import accuracy
 from duologue.evaluate.answers import Answered, Wrong, answers_table, same_calls, score
-from duologue.evaluate.conversing import SILENT, Track, tracks
-from duologue.evaluate.duplex import GOES_ON_UNITS, Turns, _goes_on, answered, asked_at, turns
+from duologue.evaluate.conversing import MOST_CHUNKS, OVER_CHUNKS, SILENT, Track, tracks
+from duologue.evaluate.duplex import GOES_ON_UNITS, Turns, _goes_on, answered, asked_at, later_turns, turns
 from duologue.layout import Grid, Layout, Put, Run, weave
 from duologue.synthesis import Scene
 from duologue.synthesis.placing import Event, Kind, Who
@@ -304,6 +304,47 @@ def test_a_track_does_not_depend_on_who_else_is_heard() -> None:
             assert one.texts == other.texts
     assert [len(track.units) for track in alone] == [9, 40, 21]
     assert list(tracks(talking(), [])) == []
+
+
+@pytest.mark.parametrize(("seed", "place"), [(0, 14), (1, 14), (2, 22), (3, 9)])
+def test_who_waits_goes_on_when_it_is_silent(seed: int, place: int) -> None:
+    """Until then nothing is different; a model that never falls silent is not waited for for ever."""
+    user, chunk = heard(40, seed), talking().chunk_units
+    (straight,), (track,) = tracks(talking(), [user]), tracks(talking(), [user], waits=[[place]])
+    begins = place // chunk * chunk
+    assert track.units[:begins].tolist() == straight.units[:begins].tolist()
+    assert len(track.units) == 40 + track.waited
+    assert track.waited % chunk == 0
+    before = begins + track.waited
+    sounds = [bool(track.sounds[at : at + chunk].any()) for at in range(0, before, chunk)]
+    wrote = [bool(track.ids("text", at, at + chunk)) for at in range(0, before, chunk)]
+    quiet = [not (sound or text) for sound, text in zip(sounds, wrote, strict=True)]
+    assert track.waited == MOST_CHUNKS * chunk or all(quiet[-OVER_CHUNKS:])
+    for at in range(begins // chunk, len(quiet)):
+        assert not all(quiet[at - OVER_CHUNKS : at]), "it was silent already"
+
+
+def test_waiting_for_nothing_changes_nothing() -> None:
+    user = heard(40, 5)
+    (straight,), (track,) = tracks(talking(), [user]), tracks(talking(), [user], waits=[[]])
+    assert track.units.tolist() == straight.units.tolist()
+    assert (track.texts, track.waited) == (straight.texts, 0)
+
+
+def test_an_answer_is_looked_for_as_much_later_as_the_user_waited() -> None:
+    asked = the_question(with_call=False)
+    row = recording(
+        event("user", 10, 20, 0),
+        event("user", 24, 26, 1, "back_channel"),
+        event("user", 50, 60, 2),
+        asked=asked,
+        turn=2,
+    )
+    assert later_turns(row, 25.0) == [50]
+    told: Any = Words(asked.answer, "nonsense", asked.text)
+    track = Track(np.full(140, SILENT), {"text": ((60, 1), (110, 0)), "heard": ((64, 1), (90, 2))}, waited=40)
+    found = answered(told, row, track, ())
+    assert (found.written, found.heard) == (asked.answer, asked.text)
 
 
 def test_ids_are_those_between_two_places() -> None:

@@ -22,6 +22,8 @@ from duologue.synthesis import Plan, synthesise
 from duologue.units.codec import decode_whole, encode_whole
 
 SILENT = -1
+OVER_CHUNKS, MOST_CHUNKS = 2, 25
+"""An answer is over after so many chunks of silence; so many are waited for at most."""
 
 
 def recorded(folder: Path, plan: Plan, after_s: float = 0.0) -> tuple[list[dict[str, Any]], list[Audio]]:
@@ -39,10 +41,12 @@ class Track:
 
     units   [S] what it says at each place, SILENT where nothing
     texts   by stream, what it wrote: (place, id), the place being that of the chunk's first unit
+    waited  places by which the user spoke later than recorded, waiting for the ends of answers
     """
 
     units: NDArray[np.int64]
     texts: Mapping[str, tuple[tuple[int, int], ...]]
+    waited: int = 0
 
     @property
     def sounds(self) -> NDArray[np.bool_]:
@@ -66,40 +70,82 @@ class Track:
         return audio
 
 
-def tracks(talking: Talking, heard: Sequence[Audio], batch: int = 24) -> Iterator[Track]:
+def tracks(
+    talking: Talking, heard: Sequence[Audio], batch: int = 24, waits: Sequence[Sequence[int]] | None = None
+) -> Iterator[Track]:
     """A track of each user, whose channel is [N] at the codec's `heard_hz`, in their order.
 
-    Users of like length are heard together; shorter ones are followed by silence, which is not in their track.
+    Users of like length are heard together; shorter ones are followed by silence, which is not in their track. With
+    `waits`, places in each channel, the user does not go on there before the model is silent.
     """
     units = [encode_whole(talking.codec, torch.from_numpy(audio)[None])[0, 0].numpy() for audio in heard]
     order = sorted(range(len(units)), key=lambda n: len(units[n]))
     found: dict[int, Track] = {}
     for first in range(0, len(order), batch):
         chosen = order[first : first + batch]
-        for number, track in zip(chosen, _together(talking, [units[n] for n in chosen]), strict=True):
+        users = [_User(units[n], waits[n] if waits else (), talking) for n in chosen]
+        for number, track in zip(chosen, _together(talking, users), strict=True):
             found[number] = track
     yield from (found[n] for n in range(len(units)))
 
 
-def _together(talking: Talking, users: Sequence[NDArray[np.int64]]) -> Iterator[Track]:
-    chunk = talking.chunk_units
-    length = -(-max(map(len, users)) // chunk) * chunk
-    channel = np.full((len(users), length), talking.codec.silence[0], np.int64)
-    for one, user in zip(channel, users, strict=True):
-        one[: len(user)] = user
+class _User:
+    """A recorded user, who is heard chunk by chunk, and what the model says and writes meanwhile."""
+
+    def __init__(self, units: NDArray[np.int64], waits: Sequence[int], talking: Talking) -> None:
+        self._units, self._waits, self._talking = units, list(waits), talking
+        self._at = self._place = self._silent = self._waiting = 0
+        self._said = list[int]()
+        self._texts: dict[str, list[tuple[int, int]]] = {}
+        self._end: int | None = None
+
+    @property
+    def over(self) -> bool:
+        return self._end is not None
+
+    def chunk(self) -> list[int]:
+        """The next units that are heard: while the user waits, what was heard before goes on."""
+        size = self._talking.chunk_units
+        if self._waits and self._waits[0] < self._at + size:
+            if self._silent < OVER_CHUNKS and self._waiting < MOST_CHUNKS:
+                self._waiting += 1
+                return self._filled(self._units[max(0, self._at - size) : self._at])
+            del self._waits[0]
+        self._at += size
+        return self._filled(self._units[self._at - size : self._at])
+
+    def _filled(self, units: NDArray[np.int64]) -> list[int]:
+        return [*units.tolist(), *[self._talking.codec.silence[0]] * (self._talking.chunk_units - len(units))]
+
+    def told(self, tokens: Sequence[int], written: Mapping[str, Sequence[int]]) -> None:
+        """What the model makes of a chunk."""
+        said = [SILENT if token == self._talking.silent else token - self._talking.first_unit for token in tokens]
+        words = {name: [i for i in ids if i != self._talking.silent_text] for name, ids in written.items()}
+        for name, ids in words.items():
+            self._texts.setdefault(name, []).extend((self._place, token) for token in ids)
+        quiet = all(unit == SILENT for unit in said) and not words.get("text")
+        self._silent = self._silent + 1 if quiet else 0
+        self._said += said
+        self._place += len(said)
+        if self._end is None and self._at >= len(self._units):
+            self._end = len(self._units) + self._waiting * self._talking.chunk_units
+
+    def track(self) -> Track:
+        end = self._end or 0
+        kept = {name: tuple(one for one in ids if one[0] < end) for name, ids in self._texts.items()}
+        return Track(np.array(self._said[:end], np.int64), kept, self._waiting * self._talking.chunk_units)
+
+
+def _together(talking: Talking, users: Sequence[_User]) -> Iterator[Track]:
     minds = Minds(talking, len(users))
-    said = np.full((len(users), length), SILENT, np.int64)
-    texts: list[dict[str, list[tuple[int, int]]]] = [{} for _ in users]
-    for start in range(0, length, chunk):
-        for place in range(start, start + chunk):
-            minds.hear(channel[:, place].tolist())
-        for place in range(start, start + chunk):
-            for row, (token, written) in enumerate(minds.say_unit()):
-                if token != talking.silent:
-                    said[row, place] = token - talking.first_unit
-                for stream, ids in written.items():
-                    new = [(start, token) for token in ids if token != talking.silent_text]
-                    texts[row].setdefault(stream, []).extend(new)
-    for row, user in enumerate(users):
-        kept = {name: tuple(one for one in ids if one[0] < len(user)) for name, ids in texts[row].items()}
-        yield Track(said[row, : len(user)], kept)
+    while not all(user.over for user in users):
+        for heard in zip(*(user.chunk() for user in users), strict=True):
+            minds.hear(list(heard))
+        said = [minds.say_unit() for _ in range(talking.chunk_units)]
+        for user, steps in zip(users, zip(*said, strict=True), strict=True):
+            written: dict[str, list[int]] = {}
+            for _, texts in steps:
+                for name, ids in texts.items():
+                    written.setdefault(name, []).extend(ids)
+            user.told([token for token, _ in steps], written)
+    yield from (user.track() for user in users)

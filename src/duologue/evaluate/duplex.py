@@ -36,7 +36,7 @@ Row = Mapping[str, Any]
 
 def answered(talking: Talking, row: Row, track: Track, tools: Sequence[Tool], ears: Ears | None = None) -> Answered:
     """The answer to the last question of a recording (a line of a synthesised manifest)."""
-    question, since = Question.from_json(row["questions"][-1]), asked_at(row, talking.codec.unit_hz)
+    question, since = Question.from_json(row["questions"][-1]), asked_at(row, talking.codec.unit_hz) + track.waited
     written, calls = talking.text_of(track.ids("text", since), tools)
     heard, _ = talking.text_of(track.ids("heard", since - talking.chunk_units + 1), ())
     spoken = None if ears is None else ears(_at_16_khz(talking, track, since))
@@ -47,6 +47,16 @@ def asked_at(row: Row, unit_hz: float) -> int:
     """The place at which the user begins to ask the last question."""
     turn = row["questions"][-1]["turn"]
     return min(_unit(event["start_s"], unit_hz) for event in row["scene"]["events"] if event["turn"] == turn)
+
+
+def later_turns(row: Row, unit_hz: float) -> list[int]:
+    """The places at which the user begins to speak again, after an answer: nobody asks on before it is over."""
+    begun: dict[int, int] = {}
+    for event in row["scene"]["events"]:
+        if event["speaker"] == "user" and event["kind"] != "back_channel":
+            place = _unit(event["start_s"], unit_hz)
+            begun[event["turn"]] = min(place, begun.get(event["turn"], place))
+    return sorted(begun.values())[1:]
 
 
 def _unit(at_s: float, unit_hz: float) -> int:

@@ -134,7 +134,7 @@ def _duplex(options: argparse.Namespace) -> list[Table]:
     from duologue.duplex import LayoutSession
     from duologue.evaluate.answers import answers_table, score
     from duologue.evaluate.conversing import tracks
-    from duologue.evaluate.duplex import answered, turns
+    from duologue.evaluate.duplex import answered, later_turns, turns
     from duologue.evaluate.duplex_table import turns_table
 
     make = system.duplex(options, datetime.now)
@@ -143,7 +143,8 @@ def _duplex(options: argparse.Namespace) -> list[Table]:
         return _by_ear(options, make)
     talking = session.talking
     asked, users = _recorded(options, "questions", options.questions, (1, 1))
-    heard, ears = _told(tracks(talking, users), "questions", len(users)), _ears(options)
+    waits = [later_turns(row, talking.codec.unit_hz) for row in asked]
+    heard, ears = _told(tracks(talking, users, waits=waits), "questions", len(users)), _ears(options)
     answers = [answered(talking, row, track, session.tools, ears) for row, track in zip(asked, heard, strict=True)]
     talked, users = _recorded(options, "dialogues", options.dialogues, (1, 3))
     taken = turns(talked, _told(tracks(talking, users), "dialogues", len(users)), talking.codec.unit_hz)
