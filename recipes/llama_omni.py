@@ -17,20 +17,22 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional
 
 import instruct_s2s_reading
 import nano_text
-from duologue.data.encode import Encoded, Stretch, spoken_words, units_of
+from duologue.data.encode import Encoded, Stretch, WordTimer, spoken_words, units_of
 from duologue.data.tensors import Example
 from duologue.model.adapter import IGNORED
 from duologue.model.backbone import backbone, tokenizer_of
-from duologue.model.words import CALL, END
+from duologue.model.words import CALL
 from duologue.sound import Audio
 from duologue.systems import llama_omni
 from duologue.systems.llama_omni import LlamaOmni
@@ -68,12 +70,13 @@ SPEAKING = replace(
     STAGES[1],
     learning_rate=3e-3,
     batch_tokens=1_024,
-    epochs=2,
+    epochs=None,
+    steps=120,
     warmup_steps=50,
     final_rate=0.03,
     muon=("speech.llama.layers.*",),
 )
-PLACING = replace(SPEAKING, name="placing", epochs=None, steps=250)
+PLACING = replace(SPEAKING, name="placing", steps=500)
 WRITTEN = 20_000
 """Questions that nobody spoke, heard clearly: so that it forgets no arithmetic while it learns to hear."""
 HELD_OUT = 64
@@ -95,7 +98,7 @@ def main() -> None:
     with timed(own, "answering"):
         learn_to_answer(model, lessons, own / "answering", options.seed)
     with timed(own, "speaking"):
-        learn_to_speak(model, lessons, own / "speaking", options.seed)
+        learn_to_speak(model, codec.tokenizer, lessons, own / "speaking", options.seed)
     save(model, own / "model")
     shutil.copyfile(codec_in(folder), own / "model" / nano_codec.CODEC)
 
@@ -170,11 +173,15 @@ def clearly(ears: WordEars, asked: Iterable[Sequence[str]]) -> Iterator[list[Exc
             yield [Exchange(question, answer) for question, answer in zip(heard, texts[1::2], strict=True)]
 
 
-def learn_to_speak(model: LlamaOmni, lessons: Sequence[Sequence[Exchange]], folder: Path, seed: int) -> None:
+def learn_to_speak(
+    model: LlamaOmni, aligner: WordTimer, lessons: Sequence[Sequence[Exchange]], folder: Path, seed: int
+) -> None:
+    """First where the units of each word lie, then, by CTC, wherever they like."""
     spoken = [lesson for lesson in lessons if any(exchange.units for exchange in lesson)]
     with torch.autocast("cpu", torch.bfloat16):
         learnt = list(speaking_examples(model.eval(), Random(0).sample(spoken, len(spoken))))
-    shown = [{**example, "labels": placed(model, example)} for example in learnt]
+    place = Placing(model, aligner)
+    shown = [{**example, "labels": place(example)} for example in track(learnt, "words of answers")]
     run, pad = Run(folder / "placing", bf16=True, validate_every_steps=100), {**PAD, "labels": IGNORED}
     train(Placed(model), replace(PLACING, seed=seed), run, shown[HELD_OUT:], shown[:HELD_OUT], OwnLoss(), pad)
     run = Run(folder, bf16=True, validate_every_steps=200)
@@ -182,22 +189,38 @@ def learn_to_speak(model: LlamaOmni, lessons: Sequence[Sequence[Exchange]], fold
     train(SpeakingLessons(model), stage, run, learnt[HELD_OUT:], learnt[:HELD_OUT], OwnLoss(), PAD)
 
 
-def placed(model: LlamaOmni, example: Example) -> NDArray[np.int64]:
-    """A label for each row of the speech decoder: units where the words would lie if all letters lasted equally long,
-    blanks elsewhere. Calls of tools are not spoken."""
-    words, rows_a_token = (
-        model.words.convert_ids_to_tokens(example["tokens"].tolist()),
-        model.speech.sizes.labels_per_token,
-    )
-    spoken = words[: words.index(CALL)] if CALL in words else words
-    letters = [1 if word == END else len(word) for word in spoken] + [0] * (len(words) - len(spoken))
-    units, ends = example["units"], np.cumsum([0, *letters])
-    middles = (np.arange(len(units)) + 0.5) / len(units) * ends[-1]
-    rows = np.floor(np.interp(middles, ends, rows_a_token * np.arange(len(ends)))).astype(np.int64)
-    rows = np.maximum.accumulate(rows - np.arange(len(rows))) + np.arange(len(rows))
-    labels = np.full(rows_a_token * len(words), model.speech.blank)
-    labels[rows[rows < len(labels)]] = units[rows < len(labels)]
-    return labels
+class Placing:
+    """A label for each row of the speech decoder: the units of each word in the rows of its token, blanks elsewhere.
+    What has no room there begins earlier. Calls of tools are not spoken."""
+
+    def __init__(self, model: LlamaOmni, aligner: WordTimer) -> None:
+        self._model, self._aligner = model, aligner
+        self._ends: dict[tuple[Any, ...], list[int]] = {}
+
+    def __call__(self, example: Example) -> NDArray[np.int64]:
+        units, rows_a_token = example["units"], self._model.speech.sizes.labels_per_token
+        tokens = self._model.words.convert_ids_to_tokens(example["tokens"].tolist())
+        spoken = tokens[: tokens.index(CALL)] if CALL in tokens else tokens
+        of_words = [(number, words[0]) for number, token in enumerate(spoken) if (words := spoken_words(token))]
+        labels = np.full(rows_a_token * len(tokens), self._model.speech.blank)
+        begin = free = 0
+        ends = self._ended(units, tuple(word for _, word in of_words))
+        for number, end in zip(
+            [*(number for number, _ in of_words), len(spoken)], [*ends, len(units) - 1], strict=True
+        ):
+            part = units[begin : end + 1]
+            first = max(free, min(rows_a_token * number, rows_a_token * (number + 1) - len(part)))
+            labels[first : first + len(part)] = part[: max(0, len(labels) - first)]
+            begin, free = end + 1, first + len(part)
+        return labels
+
+    def _ended(self, units: NDArray[np.int64], words: tuple[str, ...]) -> list[int]:
+        if not words:
+            return []
+        key = (units.tobytes(), words)
+        if key not in self._ends:
+            self._ends[key] = self._aligner.word_ends(torch.from_numpy(units), words)
+        return self._ends[key]
 
 
 class Placed(nn.Module):
