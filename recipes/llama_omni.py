@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -32,7 +33,7 @@ from duologue.data.encode import Encoded, Stretch, WordTimer, spoken_words, unit
 from duologue.data.tensors import Example
 from duologue.model.adapter import IGNORED
 from duologue.model.backbone import backbone, tokenizer_of
-from duologue.model.words import CALL
+from duologue.model.words import CALL, END
 from duologue.sound import Audio
 from duologue.systems import llama_omni
 from duologue.systems.llama_omni import LlamaOmni
@@ -200,14 +201,13 @@ class Placing:
     def __call__(self, example: Example) -> NDArray[np.int64]:
         units, rows_a_token = example["units"], self._model.speech.sizes.labels_per_token
         tokens = self._model.words.convert_ids_to_tokens(example["tokens"].tolist())
-        spoken = tokens[: tokens.index(CALL)] if CALL in tokens else tokens
+        spoken = list(takewhile(lambda token: token not in (CALL, END), tokens))
         of_words = [(number, words[0]) for number, token in enumerate(spoken) if (words := spoken_words(token))]
         labels = np.full(rows_a_token * len(tokens), self._model.speech.blank)
         begin = free = 0
-        ends = self._ended(units, tuple(word for _, word in of_words))
-        for number, end in zip(
-            [*(number for number, _ in of_words), len(spoken)], [*ends, len(units) - 1], strict=True
-        ):
+        numbers = [*(number for number, _ in of_words), len(spoken) - 1]
+        ends = [*self._ended(units, tuple(word for _, word in of_words)), len(units) - 1]
+        for number, end in zip(numbers, ends, strict=True):
             part = units[begin : end + 1]
             first = max(free, min(rows_a_token * number, rows_a_token * (number + 1) - len(part)))
             labels[first : first + len(part)] = part[: max(0, len(labels) - first)]
