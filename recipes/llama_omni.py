@@ -87,7 +87,6 @@ def main() -> None:
     options = parsed()
     torch.set_num_threads(options.threads)
     folder, own = options.folder, options.folder / "llama_omni"
-    own.mkdir(exist_ok=True)
     rows, model = made(options), untrained(folder, options.seed)
     codec = nano_codec.load(codec_in(folder))
     with timed(own, "ears"):

@@ -108,6 +108,7 @@ def timed(folder: Path, part: str) -> Iterator[None]:
     began = time.monotonic()
     yield
     path = folder / "minutes.json"
+    folder.mkdir(parents=True, exist_ok=True)
     minutes = json.loads(path.read_text()) if path.exists() else {}
     minutes[part] = round(minutes.get(part, 0) + (time.monotonic() - began) / 60, 1)
     whole_file(path, lambda file: file.write(json.dumps(minutes, indent=1).encode()))
