@@ -81,7 +81,7 @@ def test_what_is_read_can_be_learnt_from(tmp_path: Path) -> None:
     assert all(len(exchange.units) == 13 and max(exchange.units) < 60 for exchange in conversation)
     example = answering_example(model, conversation)
     assert example["said"].sum() > 0
-    assert len(example["features"]) == sum(len(exchange.asked) // 2 * 2 for exchange in conversation)
+    assert len(example["features"]) == sum(len(exchange.asked) for exchange in conversation)
     (tmp_path / "sound" / "en" / "1-user.wav").write_bytes(b"no sound")
     with pytest.raises(SoundError):
         list(reading.lessons(tmp_path / "data.json", tmp_path / "sound", model.ears, units))
