@@ -18,7 +18,6 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-import nano_ears
 import nano_text
 from duologue.data.encode import Encoded
 from duologue.desk import statements
@@ -31,7 +30,7 @@ from duologue.units import nano_codec, snac_nano
 from duologue.units.codec import encode_whole
 from duologue.units.nano_ears import WordEars
 from duologue.whole import whole_file
-from nano_ears import conversations
+from nano_ears import HeardExchange, conversations
 from nano_levels import answers
 from omni_flatten import DIALOGUES, QUESTIONS
 from omni_flatten_data import codec_in
@@ -107,7 +106,7 @@ def _codes(folder: Path, rows: Mapping[str, Sequence[Encoded]]) -> Iterator[tupl
                 yield text, encode_whole(codec, torch.from_numpy(sound)[None])[0].numpy()
 
 
-def _exchanged(words: Any, spoken: Mapping[str, Tokens], one: nano_ears.Exchanged) -> Exchanged:
+def _exchanged(words: Any, spoken: Mapping[str, Tokens], one: HeardExchange) -> Exchanged:
     said = one.answer.text.partition(CALL)[0].strip()
     question = " ".join(stretch.text for stretch in one.asked)
     ids = [list(words(text).input_ids) for text in (question, one.answer.text, said)]

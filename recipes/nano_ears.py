@@ -4,7 +4,7 @@
 
 It takes the units, the text model and the conversations that recipes/omni_flatten.py made in the folder: the front
 layers of the tokenizer stay as they are, the words are those of the text model. Run it again to go on where it was
-stopped. It leaves `ears.safetensors` in the folder, and prints how many words of the test voices it gets wrong.
+stopped. It leaves `ears.safetensors` in the folder.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def word_ears(folder: Path) -> WordEars:
 
 
 @dataclass(frozen=True)
-class Exchanged:
+class HeardExchange:
     """What was asked, and the words that were heard of it, [W, D]; its answer."""
 
     asked: Sequence[Stretch]
@@ -110,13 +110,13 @@ class Exchanged:
 
 def conversations(
     ears: WordEars, front: NanoFront, folder: Path, corpus: str, rows: Sequence[Encoded]
-) -> list[list[Exchanged]]:
+) -> list[list[HeardExchange]]:
     """The exchanges of each recording of a corpus that has any, up to an answer that is cut."""
     told = [_up_to_a_cut(list(exchanges(row))) for row in rows]
     of_rows = vectors(folder, corpus, front, rows)
     questions = [of[slice(*window(asked, len(of)))] for of, row in zip(of_rows, told, strict=True) for asked, _ in row]
     words = iter(_kept(folder / "ears", corpus, ears, questions))
-    return [[Exchanged(asked, next(words), answer) for asked, answer in row] for row in told if row]
+    return [[HeardExchange(asked, next(words), answer) for asked, answer in row] for row in told if row]
 
 
 def _up_to_a_cut(told: list[tuple[list[Stretch], Stretch]]) -> list[tuple[list[Stretch], Stretch]]:

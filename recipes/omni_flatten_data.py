@@ -80,8 +80,8 @@ def plans(noises: str | None, share: float) -> dict[str, Plan]:
 
     dialogues = {f"dialogues_{n}": some(2048, 10 + n, exchanges=(1, 3), timing="prompt") for n in range(3)}
     questions = {f"questions_{n}": some(5120, 20 + n, kind="utterances") for n in range(3)}
-    recorded = {f"questions_{n}": some(5120, 20 + n, kind="utterances", **RECORDED) for n in range(3, 4)}
-    return {**dialogues, **questions, **recorded, "answers": some(2048, 30, kind="utterances", says="answers")}
+    questions["questions_3"] = some(5120, 23, kind="utterances", **RECORDED)
+    return {**dialogues, **questions, "answers": some(2048, 30, kind="utterances", says="answers")}
 
 
 def noises_in(recordings: Path) -> str | None:

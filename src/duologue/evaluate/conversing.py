@@ -94,19 +94,18 @@ class _User:
 
     def __init__(self, units: NDArray[np.int64], waits: Sequence[int], talking: Talking) -> None:
         self._units, self._waits, self._talking = units, list(waits), talking
-        self._at = self._place = self._silent = self._waiting = 0
+        self._at = self._silent = self._waiting = 0
         self._said = list[int]()
         self._texts: dict[str, list[tuple[int, int]]] = {}
-        self._end: int | None = None
 
     @property
     def over(self) -> bool:
-        return self._end is not None
+        return self._at >= len(self._units)
 
     def chunk(self) -> list[int]:
         """The next units that are heard: while the user waits, what was heard before goes on."""
         size = self._talking.chunk_units
-        if self._waits and self._waits[0] < self._at + size:
+        if not self.over and self._waits and self._waits[0] < self._at + size:
             if self._silent < OVER_CHUNKS and self._waiting < MOST_CHUNKS:
                 self._waiting += 1
                 return self._filled(self._units[max(0, self._at - size) : self._at])
@@ -122,18 +121,16 @@ class _User:
         said = [SILENT if token == self._talking.silent else token - self._talking.first_unit for token in tokens]
         words = {name: [i for i in ids if i != self._talking.silent_text] for name, ids in written.items()}
         for name, ids in words.items():
-            self._texts.setdefault(name, []).extend((self._place, token) for token in ids)
+            self._texts.setdefault(name, []).extend((len(self._said), token) for token in ids)
         quiet = all(unit == SILENT for unit in said) and not words.get("text")
         self._silent = self._silent + 1 if quiet else 0
         self._said += said
-        self._place += len(said)
-        if self._end is None and self._at >= len(self._units):
-            self._end = len(self._units) + self._waiting * self._talking.chunk_units
 
     def track(self) -> Track:
-        end = self._end or 0
+        waited = self._waiting * self._talking.chunk_units
+        end = len(self._units) + waited
         kept = {name: tuple(one for one in ids if one[0] < end) for name, ids in self._texts.items()}
-        return Track(np.array(self._said[:end], np.int64), kept, self._waiting * self._talking.chunk_units)
+        return Track(np.array(self._said[:end], np.int64), kept, waited)
 
 
 def _together(talking: Talking, users: Sequence[_User]) -> Iterator[Track]:

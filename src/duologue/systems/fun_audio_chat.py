@@ -83,6 +83,11 @@ class Config:
     prompt_units: Literal["pad", "junk"] = "pad"
     chat: Chat = Chat()
 
+    @property
+    def stacked(self) -> int:
+        """States of the ears that are one step of what is heard; a word is one by itself."""
+        return 1 if self.hears == "words" else self.heard_group or self.group
+
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:

@@ -236,8 +236,7 @@ def _adapter(config: Config, heard: int, width: int, dtype: torch.dtype) -> nn.M
     """From W of a mean, or of each of the states of a group, to D."""
     if config.hears == "mean":
         return nn.Linear(heard, width, bias=False, dtype=dtype)
-    frames = 1 if config.hears == "words" else config.heard_group or config.group
-    return FrameStack(heard, frames, 2 * width, width, dtype)
+    return FrameStack(heard, config.stacked, 2 * width, width, dtype)
 
 
 def _nats(logits: Tensor, targets: Tensor) -> Tensor:

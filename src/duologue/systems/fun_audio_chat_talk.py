@@ -94,10 +94,9 @@ class Talk:
         if last and not places:
             self._forget(row, f"{utterance.samples} samples of sound: give at least {HEARD_HZ // UNIT_HZ}")
         heard = utterance.hearing.push(audio, last)
-        standing = utterance.states[: heard.stand]
-        utterance.states = torch.cat([standing, heard.states])
+        utterance.states = torch.cat([utterance.states[: heard.stand], heard.states])
         slots = self.model.grouped(utterance.states, places if last else None)
-        self._place(row, utterance, slots, len(self.model.grouped(standing)))
+        self._place(row, utterance, slots, heard.stand // self.model.config.stacked)
         if last:
             self._closed(row)
 
