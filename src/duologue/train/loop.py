@@ -19,6 +19,7 @@ from torch import nn
 from duologue.data.batch import Batches
 from duologue.data.tensors import Example
 from duologue.train import checkpoint
+from duologue.train.attention import in_blocks
 from duologue.train.checkpoint import Origin, Reached
 from duologue.train.curve import Curve
 from duologue.train.learner import Learner, Measured
@@ -87,7 +88,10 @@ class _Loop:
         self._run.folder.mkdir(parents=True, exist_ok=True)
         reached = checkpoint.go_on(self._file("last.pt"), self._learner.model, self._learner.optimizers, self._origin)
         began_s = time.monotonic() - reached.elapsed_s
-        with closing(_Record(self._run, self._stage, reached, self._steps, self._main)) as record:
+        with (
+            closing(_Record(self._run, self._stage, reached, self._steps, self._main)) as record,
+            in_blocks(self._learner.model),
+        ):
             for batch, position in self._data.since(reached.position):
                 if reached.step >= self._steps:
                     break
