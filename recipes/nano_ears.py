@@ -176,16 +176,26 @@ def _heard(front: NanoFront, path: Path) -> NDArray[np.float16]:
 
 
 def examples(ears: NanoEars, rows: Sequence[Encoded], heard: Sequence[NDArray[np.float16]]) -> Iterator[Example]:
-    """Each utterance alone. Those with words that nobody taught are left out."""
-    number = {word: n for n, word in enumerate(ears.config.vocabulary)}
+    """Each utterance alone."""
     for row, of_row in zip(rows, heard, strict=True):
-        for utterance in utterances(row):
-            if all(word in number for stretch in utterance for word in spoken_words(stretch.text)):
-                yield _example(ears, number, utterance, of_row)
+        for start, written in cut(ears, row):
+            of = of_row[start : start + len(written)]
+            yield {"vectors": of, "tokens": written, "said": np.ones(len(written), bool)}
 
 
-def _example(ears: NanoEars, number: dict[str, int], said: Sequence[Stretch], heard: NDArray[np.float16]) -> Example:
-    start, end = window(said, len(heard))
+def cut(ears: NanoEars, row: Encoded) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Where each utterance begins in the user's channel, and what is written at each place from there. Those with words
+    that nobody taught are left out."""
+    number = {word: n for n, word in enumerate(ears.config.vocabulary)}
+    for utterance in utterances(row):
+        if all(word in number for stretch in utterance for word in spoken_words(stretch.text)):
+            start, end = window(utterance, len(row.user))
+            yield start, _written(ears, number, utterance, start, end)
+
+
+def _written(
+    ears: NanoEars, number: dict[str, int], said: Sequence[Stretch], start: int, end: int
+) -> NDArray[np.int64]:
     written = np.full(end - start, ears.nothing)
     for stretch in said:
         for word, last in zip(spoken_words(stretch.text), stretch.ends, strict=True):
@@ -193,7 +203,7 @@ def _example(ears: NanoEars, number: dict[str, int], said: Sequence[Stretch], he
             while place + 1 < len(written) and written[place] != ears.nothing:
                 place += 1
             written[place] = number[word]
-    return {"vectors": heard[start:end], "tokens": written, "said": np.ones(len(written), bool)}
+    return written
 
 
 def window(said: Sequence[Stretch], length: int) -> tuple[int, int]:
