@@ -16,18 +16,26 @@ from duologue.desk.rules import Language
 def statements(language: Language) -> tuple[str, ...]:
     """Every fact as the desk states it, how every word is spelt, how days and months follow each other. None of them is
     a question's wording."""
-    facts = [
+    is_spelt = {"en": " is spelled", "zh": "的拼写是"}[language]
+    words = [f"{word}{is_spelt} {letters}" for word, letters in spellings(language).items()]
+    return (*facts(language), *words, *_in_order(WEEKDAY, language), *_in_order(MONTH, language))
+
+
+def facts(language: Language) -> tuple[str, ...]:
+    """As the desk states them."""
+    found = [
         Asked(intent, {kind.name: value}, language, _whenever).solved().text
         for intent in FACTS
         for kind in intent.kinds
         for value in kind.values
     ]
+    return tuple(dict.fromkeys(found))
+
+
+def spellings(language: Language) -> dict[str, str]:
+    """How the desk spells each word that it can be asked for."""
     spell = next(intent for intent in LANGUAGE if intent.name == "spell")
-    is_spelt = {"en": " is spelled", "zh": "的拼写是"}[language]
-    words = [
-        f"{word}{is_spelt} {Asked(spell, {'word': word}, language, _whenever).solved().text}" for word in WORD.values
-    ]
-    return (*dict.fromkeys(facts), *words, *_in_order(WEEKDAY, language), *_in_order(MONTH, language))
+    return {word: Asked(spell, {"word": word}, language, _whenever).solved().text for word in map(str, WORD.values)}
 
 
 def _in_order(kind: Kind, language: Language) -> Iterator[str]:
