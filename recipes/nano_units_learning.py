@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from duologue.train.curve import read
 from duologue.whole import whole_file
 
 Losses = dict[str, Tensor]
@@ -33,9 +34,10 @@ class Plan:
 
 def learn(plan: Plan, model: nn.Module, losses: Callable[[int], Losses], folder: Path) -> None:
     """Train `model` in place, from where `folder` left it. `losses` gives those of step n."""
-    kept, began = folder / f"{plan.name}.pt", time.monotonic()
+    kept, log, began = folder / f"{plan.name}.pt", folder / f"{plan.name}.jsonl", time.monotonic()
     optimizer = torch.optim.AdamW(model.parameters(), plan.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     step, spent_s = _go_on(kept, model, optimizer)
+    _cut(log, step)
     model.train()
     while step < plan.steps:
         torch.manual_seed(plan.seed * 1_000_003 + step)
@@ -43,7 +45,7 @@ def learn(plan: Plan, model: nn.Module, losses: Callable[[int], Losses], folder:
         step += 1
         now_s = spent_s + time.monotonic() - began
         if step % plan.show_every_steps == 0:
-            _show(folder / f"{plan.name}.jsonl", plan, step, now_s, shown)
+            _show(log, plan, step, now_s, shown)
         if step % plan.save_every_steps == 0 or step == plan.steps:
             _keep(kept, model, optimizer, step, now_s)
     model.eval()
@@ -75,6 +77,12 @@ def _show(log: Path, plan: Plan, step: int, spent_s: float, shown: dict[str, flo
     print(f"{plan.name} {step}/{plan.steps}  {figures}  ({left_min:.1f} min left)", flush=True)
     with log.open("a") as file:
         file.write(json.dumps({"step": step, "elapsed_s": round(spent_s, 1), **shown}) + "\n")
+
+
+def _cut(log: Path, step: int) -> None:
+    """Entries after the step that is gone on from are dropped: they come again."""
+    lines = "".join(json.dumps(entry) + "\n" for entry in read(log) if entry["step"] <= step)
+    whole_file(log, lambda file: file.write(lines.encode()))
 
 
 def _keep(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, spent_s: float) -> None:

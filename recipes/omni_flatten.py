@@ -4,7 +4,8 @@
 
 Units, a text model, conversations of the desk by many voices; then the paper's stages: alignment, half duplex, full
 duplex. Run it again to go on where it was stopped. It leaves `model` in the folder, which `duologue talk --system
-omni_flatten --model runs/omni_flatten/model` talks with, and prints how long each part took.
+omni_flatten --model runs/omni_flatten/model` talks with, and prints how long each part took. With `--until two_streams`
+it goes on to the paper's last stage, sound alone, and leaves `model_two_streams` beside that one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -70,6 +72,8 @@ NANO = (
     Taught("half_duplex", (*DIALOGUES, *QUESTIONS, "people"), 60_000, 2, 2.5e-3, 6_144, 1024),
     Taught("full_duplex", (*DIALOGUES, *QUESTIONS, "people"), 60_000, 2, 2e-3, 8_192, 1536),
 )
+TWO_STREAMS = Taught("two_streams", (*DIALOGUES, *QUESTIONS, "people"), 0, 1, 1e-3, 8_192, 1536)
+"""After these; it writes nothing, so there is nothing written to go on with."""
 
 
 def main() -> None:
@@ -91,14 +95,18 @@ def main() -> None:
     for taught in NANO:
         with timed(folder, taught.name):
             learn(model, taught, rows, folder / taught.name, options.seed)
-    model.lm.to(torch.bfloat16)
-    model.save(folder / "model")
-    shutil.copyfile(codec, folder / "model" / nano_codec.CODEC)
+    keep(model, codec, folder / "model")
+    if options.until == TWO_STREAMS.name:
+        with timed(folder, TWO_STREAMS.name):
+            learn(model.without_text(), TWO_STREAMS, rows, folder / TWO_STREAMS.name, options.seed)
+        keep(model.without_text(), codec, folder / "model_two_streams")
 
 
 def parsed() -> argparse.Namespace:
     parser = omni_flatten_data.parser(__doc__, "where everything is kept")
     parser.add_argument("--seed", type=int, default=0)
+    last = (NANO[-1].name, TWO_STREAMS.name)
+    parser.add_argument("--until", choices=last, default=last[0], help="the last stage (default: %(default)s)")
     return parser.parse_args()
 
 
@@ -122,6 +130,12 @@ def untrained(text: Path, codec: Path, config: Config, seed: int) -> OmniFlatten
     return OmniFlatten.grown(backbone(str(text)), words, Codes(fsq.codes, fsq.one_hot()), config, seed)
 
 
+def keep(model: OmniFlatten, codec: Path, folder: Path) -> None:
+    """In half the bytes, with its codec. The model itself stays as exact as it is."""
+    replace(model, lm=deepcopy(model.lm).to(torch.bfloat16)).save(folder)
+    shutil.copyfile(codec, folder / nano_codec.CODEC)
+
+
 def learn(model: OmniFlatten, taught: Taught, rows: dict[str, list[Encoded]], folder: Path, seed: int) -> None:
     """One stage, from where its folder was left."""
     learnt, held_out = examples(
@@ -139,9 +153,9 @@ def learn(model: OmniFlatten, taught: Taught, rows: dict[str, list[Encoded]], fo
         muon=nano_text.MATRICES,
         seed=seed,
     )
-    if taught.name in BY_CHUNK:
+    if taught.name == "full_duplex":
         learnt = [*heard(model, learnt), *unheard(model, taught.written)]
-    else:
+    elif taught.written:
         learnt += written(model, taught.written)
     run = Run(folder, bf16=True, validate_every_steps=200)
     train(Causal(model.lm), stage, run, learnt, held_out, NextToken(STREAMS))

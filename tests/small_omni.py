@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from tokenizers import ByteLevelBPETokenizer
+from transformers import PreTrainedTokenizerFast, Qwen2Config
 
 from duologue.data.encode import Encoded, Stretch
 from duologue.model.backbone import backbone, nano
@@ -32,6 +34,21 @@ def kept(folder: Path) -> OmniFlatten:
     model.save(folder)
     nano_codec.save(codec(), folder / nano_codec.CODEC)
     return model
+
+
+def text_model(folder: Path, tied: bool = True) -> int:
+    """Qwen2-0.5B made small, in a folder: byte-level words, spare rows that no token has. Gives how many it has."""
+    words = ByteLevelBPETokenizer()
+    words.train_from_iterator(["what is two plus two", "four is four"], 300, special_tokens=["<|endoftext|>"])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words._tokenizer, eos_token="<|endoftext|>")
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    config = Qwen2Config(
+        vocab_size=len(tokenizer) + 20, max_position_embeddings=2048, tie_word_embeddings=tied, **sizes, **heads
+    )
+    backbone(config, seed=1).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return len(tokenizer)
 
 
 def conversation(seed: int = 0, cut: bool = False) -> Encoded:

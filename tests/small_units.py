@@ -7,6 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from duologue.units.codec import CodecState
 from duologue.units.nano_codec import NanoCodec
 from duologue.units.nano_decoder import DecoderConfig, NanoDecoder
 from duologue.units.nano_tokenizer import NanoTokenizer, TokenizerConfig
@@ -32,6 +33,20 @@ def decoder(ahead_units: int = 2) -> NanoDecoder:
 @lru_cache
 def codec() -> NanoCodec:
     return NanoCodec(tokenizer(), decoder())
+
+
+class Afterwards(NanoCodec):
+    """It gives its units when all was heard, as S3 and HuBERT do."""
+
+    def encode(self, audio: Tensor, state: CodecState, last: bool = False) -> Tensor:
+        return super().encode(audio, state, last) if last else torch.zeros(len(audio), 1, 0, dtype=torch.int64)
+
+
+NOT_LIVE = (
+    (tokenizer(), "NanoTokenizer cannot be talked with, it makes no sound of units: take a model and the nano codec"),
+    (Afterwards(tokenizer(), decoder()), "Afterwards cannot be talked with, the first frame gives 0 units of 1 books"),
+)
+"""Units that no session can be begun with, and what is told of them."""
 
 
 def noise(rows: int, samples: int, seed: int) -> Tensor:

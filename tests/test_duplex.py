@@ -23,6 +23,7 @@ from duologue.model.words import words_tokenizer
 from duologue.session import Audio, Event, Said
 from duologue.streaming import Memory
 from duologue.systems.omni_flatten import Config, OmniFlatten
+from small_units import NOT_LIVE
 from small_units import codec as small_codec
 
 FRAME = 640
@@ -92,6 +93,12 @@ def test_a_call_may_last_for_ever() -> None:
     """Memory is bounded: the state is as large after a thousand frames as at the start."""
     session = LayoutSession(talking(memory=Memory(200, sink=20, spare=60)))
     conversed(session, heard(400, 2))
+
+
+@pytest.mark.parametrize(("codec", "told"), NOT_LIVE)
+def test_a_codec_that_cannot_be_used_live_is_refused_at_the_start(codec: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        LayoutSession(model(SMALL).talking(codec))
 
 
 @pytest.mark.parametrize("frame", [np.zeros(FRAME + 1, np.float32), np.full(FRAME, np.nan, np.float32)])

@@ -391,6 +391,20 @@ def test_the_table_of_answers() -> None:
     assert row(table, "time") == ["1", "of", "1"]
 
 
+def test_what_is_heard_and_said_wrong_stands_beside_the_papers_table_1() -> None:
+    """It says what each was measured on; other systems' answers stand alone."""
+    answer = Answered("sums", "Say ten.", "ten", "say ten", "Ten.", True, "tent", None, None)
+    table = rendered(duplex_table.alignment_table(score([answer])))
+    names = [line.rsplit("  ", 1)[0].strip() for line in table.splitlines()]
+    assert row(table, "hears: words, letters wrong") == ["0.0,", "0.0"]
+    assert row(table, "OmniFlatten, LibriSpeech other") == ["19.2,", "–"]
+    assert row(table, "OmniFlatten, AISHELL-3") == ["–,", "4.5"]
+    hears, speaks = names.index("hears: words, letters wrong"), names.index("speaks what it writes")
+    assert hears < names.index("OmniFlatten, WenetSpeech net") < speaks < names.index("OmniFlatten, LibriTTS")
+    assert "ours: the desk's spoken questions" in " ".join(table.split())
+    assert "OmniFlatten" not in rendered(answers_table(score([answer])))
+
+
 def test_the_table_of_turns_has_the_papers_beside_ours_and_a_dash_where_nothing_was_measured() -> None:
     """On a terminal of 80 columns."""
     events = (event("user", 5, 10, 0),)
@@ -401,8 +415,10 @@ def test_the_table_of_turns_has_the_papers_beside_ours_and_a_dash_where_nothing_
     assert row(table, "goes on  ") == ["0", "–"]
     theirs = [line.split() for line in table.splitlines() if line.strip().startswith("OmniFlatten")]
     assert theirs == [
-        ["OmniFlatten", "20.6", "53.6", "66.3", "71.7", "193"],
-        ["OmniFlatten", "10.9", "30.9", "41.8", "51.8", "287"],
+        ["OmniFlatten", "v1", "–", "55.7", "71.3", "–", "160"],
+        ["OmniFlatten", "v2", "20.6", "53.6", "66.3", "71.7", "193"],
+        ["OmniFlatten", "v1", "–", "–", "–", "30.0", "805"],
+        ["OmniFlatten", "v2", "10.9", "30.9", "41.8", "51.8", "287"],
     ]
     assert "…" not in table
 

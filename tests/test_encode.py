@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -152,6 +153,18 @@ def test_more_words_than_there_is_room_for_are_spread_evenly() -> None:
     assert len(stretch.ends) == 6
     assert list(stretch.ends) == sorted(stretch.ends)
     assert all(0 <= end < 3 for end in stretch.ends)
+
+
+def test_an_encoder_that_does_not_know_words_has_them_spread_evenly() -> None:
+    """S3, HuBERT: by the letters and spaces before their ends, the last one in the last unit."""
+    encoder: Any = SimpleNamespace(
+        heard_hz=16_000, unit_hz=25.0, encode=Timer().encode, start_encoder=Timer().start_encoder
+    )
+    said = [Heard("user", 0.2, 0.2 + 19 * UNIT_S, "what is two plus", 0), Heard("user", 1.2, 1.4, "12", 2)]
+    found, figures = encode("some", recorded(40), said, encoder).stretches
+    assert [end - found.start for end in found.ends] == [4, 7, 12, 18]
+    assert figures.ends == ()
+    assert found.units == encoded(*said).stretches[0].units
 
 
 @pytest.mark.parametrize("speaker", ["user", "assistant"])

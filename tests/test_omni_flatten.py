@@ -15,14 +15,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError
-from tokenizers import ByteLevelBPETokenizer
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config
+from transformers import AutoModelForCausalLM, Qwen2Config
 
 from duologue.data.encode import Encoded, Stretch
 from duologue.data.tensors import Example, collate
 from duologue.duplex import LayoutSession
-from duologue.model.backbone import backbone
+from duologue.model.backbone import backbone, tokenizer_of
 from duologue.model.one_vocabulary import Codes
 from duologue.model.words import CALL
 from duologue.systems import omni_flatten
@@ -41,7 +40,7 @@ from duologue.systems.omni_flatten_examples import (
 from duologue.train import Causal, NextToken, Run, Stage, train
 from duologue.units import nano_codec
 from little_training import losses
-from small_omni import CODES, conversation, kept, small
+from small_omni import CODES, conversation, kept, small, text_model
 
 USER, HEARD, TEXT, SPEECH = range(4)
 USUAL, BY_TURN = Config(4, 2, 2), Config(4, 2, 0)
@@ -526,16 +525,9 @@ def test_ids_of_another_tokenizer_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_papers_base_grows_under_its_own_names(tmp_path: Path) -> None:
-    """Qwen2-0.5B made small: byte-level words, tied rows, spare rows that no token has. After growing and saving it is
-    what transformers loads by itself."""
-    words = ByteLevelBPETokenizer()
-    words.train_from_iterator(["what is two plus two", "four is four"], 300, special_tokens=["<|endoftext|>"])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words._tokenizer, eos_token="<|endoftext|>")
-    spare = len(tokenizer) + 20
-    backbone(Qwen2Config(**_sizes(spare)), seed=1).save_pretrained(tmp_path / "base")
-    tokenizer.save_pretrained(tmp_path / "base")
-
-    lm, before = backbone(str(tmp_path / "base")), len(tokenizer)
+    """After growing and saving it is what transformers loads by itself."""
+    before = text_model(tmp_path / "base")
+    lm, tokenizer = backbone(str(tmp_path / "base")), tokenizer_of(tmp_path / "base")
     old = lm.get_input_embeddings().weight.detach().clone()
     grown = OmniFlatten.grown(lm, tokenizer, Codes(CODES), omni_flatten.paper())
     assert list(grown.tags) == list(range(before, before + 8))

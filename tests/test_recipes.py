@@ -5,19 +5,26 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from conftest import need
 from duologue.data.encode import Encoded
+from duologue.data.tensors import Example
 from duologue.desk import Desk, check, questions, statements
 from duologue.model.calls import parted
 from duologue.synthesis import Plan, synthesise
+from duologue.systems import omni_flatten
+from duologue.systems.omni_flatten import STREAMS, OmniFlatten
 from duologue.units import nano_codec
+from small_omni import conversation, small
 from small_units import codec
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
@@ -100,3 +107,44 @@ def test_a_long_conversation_is_cut_between_chunks_and_nothing_of_it_is_lost() -
         assert np.array_equal(np.concatenate([part[name] for part in parts]), array)
     assert in_rows(whole, 60, None) == []
     assert np.array_equal(in_rows(whole, 130, None)[0]["tokens"], whole["tokens"])
+
+
+def test_two_streams_are_learnt_behind_full_duplex_into_a_model_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was left of full duplex stays as it was, and the weights that go on are not rounded."""
+    made, learnt = recipe("omni_flatten"), list[tuple[str, int, torch.dtype]]()
+    nano_codec.save(codec(), tmp_path / "codec.safetensors")
+    (tmp_path / "text" / "model").mkdir(parents=True)
+    (tmp_path / "text" / "model" / "tokenizer.json").touch()
+
+    def learn(model: OmniFlatten, taught: Any, *_: object) -> None:
+        learnt.append((taught.name, model.config.text_chunk, model.lm.dtype))
+        with torch.no_grad():
+            model.lm.get_input_embeddings().weight.add_(1)
+
+    fakes = {"codec_in": lambda _: tmp_path / "codec.safetensors", "untrained": lambda *_: small(), "learn": learn}
+    for name, fake in {**fakes, "prepare": lambda *_: None, "corpora": lambda *_: {}}.items():
+        monkeypatch.setattr(made, name, fake)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    monkeypatch.setattr(sys, "argv", ["omni_flatten.py", "--folder", str(tmp_path), "--until", "two_streams"])
+    made.main()
+    stages = [("alignment", 2), ("half_duplex", 2), ("full_duplex", 2), ("two_streams", 0)]
+    assert learnt == [(*stage, torch.float32) for stage in stages]
+    whole, alone = (OmniFlatten.load(tmp_path / name).lm for name in ("model", "model_two_streams"))
+    before, after = (lm.get_input_embeddings().weight.detach().mean() for lm in (whole, alone))
+    assert (round(float(before)), round(float(after))) == (3, 4)
+    talking = omni_flatten.session(tmp_path / "model_two_streams").talking
+    assert talking.layout.streams == ("user", "speech")
+
+
+def test_two_streams_learn_from_sound_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, learnt = recipe("omni_flatten"), list[Example]()
+    monkeypatch.setattr(made, "HELD_OUT", 1)
+    monkeypatch.setattr(made, "train", lambda _, __, ___, examples, *more: learnt.extend(examples))
+    taught, rows = replace(made.TWO_STREAMS, corpora=("some",)), [conversation(seed) for seed in range(3)]
+    made.learn(small().without_text(), taught, {"some": rows}, tmp_path, 0)
+    assert len(learnt) == 2
+    for example in learnt:
+        assert set(example["stream"].tolist()) == {STREAMS.index("user"), STREAMS.index("speech")}
+        assert example["said"].any()

@@ -52,6 +52,7 @@ from layouts import S0, S1
 from little_training import losses
 from small_omni import CODES, WORDS, conversation
 from small_sync import kept, small
+from small_units import NOT_LIVE
 from small_units import codec as small_codec
 
 ALPHABET = Alphabet(100, 101, range(10, 60))
@@ -865,3 +866,9 @@ def test_what_does_not_fit_together_is_refused() -> None:
         replace(talking(), picking=Picking(penalty=1.3))
     with pytest.raises(ValueError, match=r"60 units of 20 ms, the codec 1 books of 60, 25 a second: take the codec"):
         Talking(model(Config(160, unit_ms=20)), small_codec())
+
+
+@pytest.mark.parametrize(("codec", "told"), NOT_LIVE)
+def test_a_codec_that_cannot_be_used_live_is_refused_at_the_start(codec: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        SyncSession(replace(talking(), codec=codec))

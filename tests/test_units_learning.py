@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections.abc import Iterator
@@ -132,6 +133,21 @@ def test_learning_goes_on_as_if_it_had_not_been_stopped(recipe: ModuleType, tmp_
     ends = [learnt(recipe, once, stop=9), *(learnt(recipe, twice, stop) for stop in (4, 9))]
     for name, tensor in ends[0].state_dict().items():
         assert torch.equal(ends[-1].state_dict()[name], tensor), name
+
+
+def test_after_a_stop_no_step_is_logged_twice(recipe: ModuleType, tmp_path: Path) -> None:
+    """Stopped with a log as far as step 3 and weights of step 2; a line was cut off."""
+    learnt(recipe, tmp_path / "once", stop=9)
+    learnt(recipe, tmp_path / "twice", stop=3)
+    log = tmp_path / "twice" / "tokenizer.jsonl"
+    assert steps(log) == [3]
+    log.write_text(log.read_text() + '{"step": 3')
+    learnt(recipe, tmp_path / "twice", stop=9)
+    assert steps(log) == steps(tmp_path / "once" / "tokenizer.jsonl") == [3, 6, 9]
+
+
+def steps(log: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in log.read_text().splitlines()]
 
 
 def learnt(recipe: ModuleType, folder: Path, stop: int) -> NanoTokenizer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,15 @@ import torch
 
 from duologue.__main__ import VERBS, main
 from duologue.data.encode import write
+from duologue.model.backbone import backbone, tokenizer_of
+from duologue.model.one_vocabulary import Codes
 from duologue.sound import wav
-from duologue.systems.omni_flatten import OmniFlatten
+from duologue.systems import omni_flatten
+from duologue.systems.omni_flatten import OmniFlatten, paper
+from duologue.units import nano_codec
 from duologue.units.nano_codec import CODEC
-from small_omni import conversation, kept
+from small_omni import CODES, conversation, kept, text_model
+from small_units import codec as small_codec
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +152,74 @@ def test_train_with_low_rank_changes_leaves_a_model_without_extra_parameters(
         assert all("proj.weight" in name for name in changed)
         ranks = {name: int(torch.linalg.matrix_rank(after[name] - before[name], rtol=1e-3)) for name in changed}
         assert max(ranks.values()) <= 2, ranks
+
+
+def from_text(folder: Path, units: Path, *more: object, tied: bool = True) -> tuple[object, ...]:
+    """To begin with a text model, which is made in the folder, and the small codec."""
+    text_model(folder / "text", tied)
+    nano_codec.save(small_codec(), folder / "units.safetensors")
+    begun = ("train", "--base", folder / "text", "--codec", folder / "units.safetensors")
+    return (*begun, *training(Path(), units, folder / "run")[2:], *more)
+
+
+def test_train_begins_with_any_text_model(units: Path, tmp_path: Path) -> None:
+    """Its words stay, the codec's units are added; what is left can be talked with."""
+    assert duologue(*from_text(tmp_path, units)) == 0
+    made = OmniFlatten.load(tmp_path / "run" / "model")
+    words = tokenizer_of(tmp_path / "text")
+    assert made.config == paper()
+    assert (made.tags.asr, made.ids["units"].size) == (len(words), CODES)
+    assert made.text_ids("what is two") == words("what is two").input_ids
+    session = omni_flatten.session(tmp_path / "run" / "model")
+    assert session.step(np.zeros(session.heard_samples, np.float32)).audio.shape == (session.said_samples,)
+    assert duologue(*training(tmp_path / "run" / "model", units, tmp_path / "next")) == 0
+
+
+def fsq() -> Codes:
+    found = small_codec().tokenizer.fsq
+    return Codes(found.codes, found.one_hot())
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_with_low_rank_changes_a_text_model_learns_its_new_rows_too(units: Path, tmp_path: Path, tied: bool) -> None:
+    """What else it had is changed by them alone."""
+    assert duologue(*from_text(tmp_path, units, "--lora-rank", 2, tied=tied)) == 0
+    grown = OmniFlatten.grown(backbone(str(tmp_path / "text")), tokenizer_of(tmp_path / "text"), fsq(), paper())
+    before, after = grown.lm.state_dict(), weights(tmp_path / "run" / "model")
+    assert before.keys() == after.keys()
+    rows = {"model.embed_tokens.weight", "lm_head.weight"}
+    for name in rows:
+        assert not torch.equal(before[name][grown.tags.asr :], after[name][grown.tags.asr :]), name
+    assert torch.equal(after["model.embed_tokens.weight"], after["lm_head.weight"]) == tied
+    changed = {name for name in before if not torch.equal(before[name], after[name])} - rows
+    assert changed
+    assert all("proj.weight" in name for name in changed)
+
+
+def test_train_begins_with_one_model_and_its_units(
+    model: Path, units: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = from_text(tmp_path, units)
+    capsys.readouterr()
+    both = (*training(model, units, tmp_path / "run"), "--base", tmp_path / "text")
+    neither = ("train", *training(model, units, tmp_path / "run")[2:])
+    for wrong in (both, neither):
+        assert "--base with a text model: one of the two" in in_one_line(capsys, *wrong)
+    twice = (*training(model, units, tmp_path / "run"), "--codec", "x")
+    assert "has its units already: leave --codec out" in in_one_line(capsys, *twice)
+    assert "no causal language model" in in_one_line(capsys, *begun, "--base", tmp_path / "none")
+    assert "none: there is no such file" in in_one_line(capsys, *begun, "--codec", "none")
+    stranger = replace(conversation(), user=(*range(CODES), CODES))
+    write(tmp_path / "other.jsonl", [stranger])
+    told = in_one_line(capsys, *begun, "--data", tmp_path / "other.jsonl")
+    assert f"conversation 0 has the unit {CODES}, the model {CODES} of them" in told
+    assert not (tmp_path / "run").exists()
+
+
+def test_train_knows_how_many_units_s3_has(units: Path, tmp_path: Path) -> None:
+    assert duologue(*from_text(tmp_path, units), "--codec", "speech_tokenizer_v1_25hz") == 0
+    assert OmniFlatten.load(tmp_path / "run" / "model").ids["units"].size == 4096
+    assert not (tmp_path / "run" / "model" / CODEC).exists()
 
 
 def test_train_keeps_conversations_for_validation(model: Path, units: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from duologue.layout import Driver, Layout
 from duologue.model.greedy import likeliest
 from duologue.session import Audio, Event, Said
 from duologue.streaming import Memory, start, step
-from duologue.units.codec import Codec
+from duologue.units.codec import Codec, refuse_unless_live
 from duologue.units.speaking import Voice
 
 TURN_ENDS_UNITS = 12
@@ -67,9 +67,12 @@ class LayoutSession:
 
     The sound of a unit is said `delay_frames` after the frame in which the user's sound of the same time was heard:
     a chunk has to be whole before it is answered, and the decoder looks ahead.
+
+    Raises ValueError where it is begun with a codec that cannot be used live.
     """
 
     def __init__(self, talking: Talking, toolbox: Toolbox | None = None) -> None:
+        refuse_unless_live(talking.codec)
         self.talking, codec = talking, talking.codec
         self.said_hz, self.said_samples = codec.said_hz, codec.unit_samples
         self.heard_samples = round(codec.heard_hz / codec.unit_hz)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from math import ceil, floor
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -29,7 +30,7 @@ BEFORE_UNITS = 8
 
 
 class WordTimer(UnitEncoder, Protocol):
-    """An encoder that knows which unit a word ends in."""
+    """An encoder that knows which unit a word ends in. Others (S3, HuBERT) do without: words are spread evenly."""
 
     def word_ends(self, codes: Tensor, words: Sequence[str]) -> list[int]: ...
 
@@ -76,8 +77,9 @@ class Encoded:
         return cls(row["name"], tuple(row["user"]), stretches)
 
 
-def encode(name: str, sound: Audio, said: Iterable[Heard], encoder: WordTimer) -> Encoded:
-    """Of sound [N, 2] at the encoder's rate, user left and assistant right."""
+def encode(name: str, sound: Audio, said: Iterable[Heard], encoder: UnitEncoder) -> Encoded:
+    """Of sound [N, 2] at the encoder's rate, user left and assistant right. Where words end is told by a `WordTimer`;
+    by any other encoder they are spread evenly over the stretch that they are said in."""
     user = units_of(sound[:, 0], encoder)
     return Encoded(name, tuple(user.tolist()), tuple(_stretch(one, sound[:, 1], user, encoder) for one in said))
 
@@ -87,18 +89,26 @@ def units_of(audio: Audio, encoder: UnitEncoder) -> NDArray[np.int64]:
     return encode_whole(encoder, torch.from_numpy(np.ascontiguousarray(audio, np.float32))[None])[0, 0].numpy()
 
 
-def _stretch(said: Heard, assistant: Audio, user: NDArray[np.int64], encoder: WordTimer) -> Stretch:
+def _stretch(said: Heard, assistant: Audio, user: NDArray[np.int64], encoder: UnitEncoder) -> Stretch:
     start, end = floor(_place(said.start_s, encoder)), ceil(_place(said.end_s, encoder))
     ends: tuple[int, ...] = ()
     if said.end_s == said.start_s:
         units = user[:0]
     elif said.speaker == "user":
         units, words = user[start:end], spoken_words(said.text)
-        found = encoder.word_ends(torch.from_numpy(units), words) if words else []
-        ends = tuple(start + end for end in found)
+        ends = tuple(start + end for end in (_word_ends(units, words, encoder) if words else ()))
     else:
         units = _spoken(said, assistant, encoder)
     return Stretch(said.speaker, start, tuple(units.tolist()), said.text, ends, said.turn, said.cut)
+
+
+def _word_ends(units: NDArray[np.int64], words: Sequence[str], encoder: UnitEncoder) -> list[int]:
+    """The unit in which each word ends; evenly spread, by its letters, where the encoder does not know."""
+    timed: Callable[[Tensor, Sequence[str]], list[int]] | None = getattr(encoder, "word_ends", None)
+    if timed is not None:
+        return timed(torch.from_numpy(units), words)
+    letters, last_unit = len(" ".join(words)), max(0, len(units) - 1)
+    return [(end - 1) * last_unit // letters for end in accumulate(len(word) + 1 for word in words)]
 
 
 def _spoken(said: Heard, assistant: Audio, encoder: UnitEncoder) -> NDArray[np.int64]:

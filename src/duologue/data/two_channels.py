@@ -23,10 +23,11 @@ import numpy as np
 import soundfile
 
 from duologue.data import encode
-from duologue.data.encode import Encoded, Heard, WordTimer
+from duologue.data.encode import Encoded, Heard
 from duologue.data.manifest import Clip
 from duologue.dialogue import Dialogue, Speaker, Utterance
 from duologue.sound.wav import read_channels
+from duologue.units.codec import UnitEncoder
 from duologue.whole import whole_file
 
 SIDES = ("A", "B")
@@ -179,7 +180,7 @@ def _row(recording: Recording, folder: Path) -> dict[str, Any]:
     }
 
 
-def encoded(clip: Clip, encoder: WordTimer) -> Encoded:
+def encoded(clip: Clip, encoder: UnitEncoder) -> Encoded:
     """A line of such a manifest in units. Who goes on after the other was silent goes on with a turn; what is said by
     the other in between begins a new one."""
     sound = read_channels(clip.path, encoder.heard_hz)

@@ -108,16 +108,20 @@ def percent(flags: Sequence[bool | None]) -> float | None:
     return 100 * sum(map(bool, flags)) / len(flags) if flags else None
 
 
-def answers_table(score: Score) -> Table:
+def answers_table(score: Score, theirs: Mapping[str, Mapping[str, str]] | None = None) -> Table:
+    """`theirs`: what others hear and say wrong, by the name of ours (`hearing`, `speaking`) and of their data."""
     table = Table(title=f"answers to {score.n} questions, %", box=None, title_justify="left", header_style="dim")
     for column in ("", "right"):
         table.add_column(column, justify="right" if column else "left")
     for name, share in (("in text", score.text), ("in speech, as heard", score.speech), ("tool calls", score.calls)):
         table.add_row(name, shown(share))
-    for name, rates in (("hears: words, letters wrong", score.hearing), ("speaks what it writes", score.speaking)):
+    for name, of in (("hears: words, letters wrong", "hearing"), ("speaks what it writes", "speaking")):
+        rates: Wrong | None = getattr(score, of)
         table.add_row(name, "–" if rates is None else f"{rates.words:.1f}, {rates.letters:.1f}")
-    for topic, (right, of) in score.by_topic.items():
-        table.add_row(f"[dim]  {topic}[/]", f"[dim]{right} of {of}[/]")
+        for data, figures in (theirs or {}).get(of, {}).items():
+            table.add_row(f"[dim]  {data}[/]", f"[dim]{figures}[/]")
+    for topic, (right, of_all) in score.by_topic.items():
+        table.add_row(f"[dim]  {topic}[/]", f"[dim]{right} of {of_all}[/]")
     return table
 
 

@@ -30,7 +30,7 @@ from duologue.systems.sync_llm import MEMORY, SyncLLM
 from duologue.systems.sync_llm_call import Call, StreamingMind, last_unit
 from duologue.systems.sync_llm_format import Part, encode, spread
 from duologue.units import nano_codec
-from duologue.units.codec import Codec, encode_whole
+from duologue.units.codec import Codec, encode_whole, refuse_unless_live
 from duologue.units.speaking import Voice
 
 # ---------------------------------------------------------------- what callers share
@@ -72,9 +72,11 @@ class Talking:
 
 class SyncSession:
     """A conversation of one caller, a `session.Session`. The sound of a frame is said `delay_frames` after its place
-    on the clock: the decoder looks ahead. `opening`: units of its own that it begins with; somebody has to."""
+    on the clock: the decoder looks ahead. `opening`: units of its own that it begins with; somebody has to. Raises
+    ValueError for a codec that cannot be used live."""
 
     def __init__(self, talking: Talking, opening: Sequence[int] = ()) -> None:
+        refuse_unless_live(talking.codec)
         self.talking, codec = talking, talking.codec
         self.said_hz, self.said_samples = codec.said_hz, codec.unit_samples
         self.heard_samples = round(codec.heard_hz / codec.unit_hz)

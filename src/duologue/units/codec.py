@@ -105,6 +105,23 @@ class Codec(UnitEncoder, UnitDecoder, Protocol):
     """Both."""
 
 
+def refuse_unless_live(codec: Codec) -> None:
+    """Raises ValueError for a codec that no session can talk with: one without a decoder, or one that does not give a
+    unit for each frame as it comes (HuBERT and S3 hear the whole utterance first)."""
+    frame = torch.zeros(1, round(codec.heard_hz / codec.unit_hz))
+    _, books, units = codec.encode(frame, codec.start_encoder(1)).shape
+    if not hasattr(codec, "start_decoder"):
+        why = "it makes no sound of units"
+    elif (books, units) != (1, 1):
+        why = f"the first frame gives {units} units of {books} books instead of one"
+    else:
+        return
+    raise ValueError(
+        f"{type(codec).__name__} cannot be talked with, {why}: take a model and the nano codec that it was trained "
+        "with (recipes/nano_units.py makes one)"
+    )
+
+
 def encode_whole(encoder: UnitEncoder, audio: Tensor) -> Tensor:
     """All units of [B, N] at `heard_hz`: [B, Q, T], T = ceil of the duration times `unit_hz`."""
     return encoder.encode(audio, encoder.start_encoder(len(audio)), last=True)

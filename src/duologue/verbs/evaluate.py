@@ -132,10 +132,10 @@ def _turn_taker(options: argparse.Namespace) -> list[Table]:
 
 def _duplex(options: argparse.Namespace) -> list[Table]:
     from duologue.duplex import LayoutSession
-    from duologue.evaluate.answers import answers_table, score
+    from duologue.evaluate.answers import score
     from duologue.evaluate.conversing import tracks
     from duologue.evaluate.duplex import answered, later_turns, turns
-    from duologue.evaluate.duplex_table import turns_table
+    from duologue.evaluate.duplex_table import alignment_table, turns_table
 
     make = system.duplex(options, datetime.now)
     session = make()
@@ -151,7 +151,7 @@ def _duplex(options: argparse.Namespace) -> list[Table]:
     _write(options.folder, answers, turns=asdict(taken))
     _draw(session, talked, options.folder)
     chunk_ms = round(1000 * talking.chunk_units / talking.codec.unit_hz)
-    return [answers_table(score(answers)), turns_table(taken, chunk_ms)]
+    return [alignment_table(score(answers)), turns_table(taken, chunk_ms)]
 
 
 def _by_ear(options: argparse.Namespace, make: Callable[[], Duplex]) -> list[Table]:
