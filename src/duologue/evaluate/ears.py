@@ -17,6 +17,7 @@ from duologue.session import HEARD_HZ, Audio
 ANSWERS = 20_000
 """Answers of the training split that its bigram has seen; the wording of held-out ones is the same, what they say is
 not."""
+EARS_NAME = f"PocketSphinx, a bigram of {ANSWERS} answers"
 NAME, SOUND = "duologue", "duo log"
 """A word that the recogniser's dictionary lacks, and how it is said."""
 QUIET = np.zeros(HEARD_HZ // 4, np.float32)
