@@ -4,7 +4,8 @@ that it never heard and for people who order coffee?
     python recipes/fun_audio_chat_calls.py runs/omni_flatten --recordings ../shared/data
 
 Users ask aloud; what they ask for is called for real, its result is told to the model, which says what was done. Rows
-are right as a whole, by the rules of BFCL; beside them, what the report measured on SpeechFCEval.
+are right as a whole, by the rules of BFCL, and so in its columns; beside them, what the report measured on
+SpeechFCEval.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from duologue.desk import Desk, Question, check
 from duologue.dialogue import ToolCall
 from duologue.evaluate.bfcl import exactly
 from duologue.evaluate.conversing import recorded
-from duologue.evaluate.function_calling import Verdict, accuracy, accuracy_table, judge
+from duologue.evaluate.function_calling import Verdict, judge
+from duologue.evaluate.function_calling_table import Accuracy, Column, accuracy, accuracy_table
 from duologue.evaluate.replies import AFTER_S, BEFORE_S, Replied, replied, turns_of
 from duologue.session import HEARD_HZ, Audio, Turn
 from duologue.synthesis import Plan
@@ -53,18 +55,21 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     talking = nano(options.model or options.folder / "fun_audio_chat_5" / "model")
     single = list(from_desk(options))
-    sets = {
-        "desk, single": single,
-        "desk, parallel": list(at_once(single)),
-        "people's orders, single": list(from_people(options)),
+    sets: dict[str, dict[Column, Sequence[Asked]]] = {
+        "nano, the desk": {"BFCL single": single, "BFCL parallel": list(at_once(single))},
+        "nano, people's orders": {"BFCL single": list(from_people(options))},
     }
-    verdicts = dict[str, list[Verdict]]()
-    for name, asked in sets.items():
-        found = [answered(talking, one) for one in track(asked, name)]
-        verdicts[name] = [judged(one, reply) for one, reply in zip(asked, found, strict=True)]
-        told(name, asked, found)
-    console = Console(highlight=False, width=140)
-    console.print(accuracy_table({name: accuracy(each) for name, each in verdicts.items()}))
+    measured = {name: {kind: right(talking, f"{name}, {kind}", asked) for kind, asked in each.items()}
+                for name, each in sets.items()}  # fmt: skip
+    Console(highlight=False, width=180).print(accuracy_table(measured))
+
+
+def right(talking: Talking, name: str, asked: Sequence[Asked]) -> Accuracy:
+    found = [answered(talking, one) for one in track(asked, name)]
+    told(name, asked, found)
+    both = list(zip(asked, found, strict=True))
+    official, strict = ([judged(*pair, strict=strict) for pair in both] for strict in (False, True))
+    return accuracy(official, strict)
 
 
 def parsed() -> argparse.Namespace:
@@ -134,8 +139,8 @@ def answered(talking: Talking, asked: Asked) -> Replied:
     return replied(Talker(talking, Desk(lambda: NOW)), Turn(0, audio=asked.audio))
 
 
-def judged(asked: Asked, reply: Replied) -> Verdict:
-    return judge(reply.calls, Desk.tools, exactly(asked.calls), "bfcl")
+def judged(asked: Asked, reply: Replied, strict: bool = False) -> Verdict:
+    return judge(reply.calls, Desk.tools, exactly(asked.calls), "bfcl", strict=strict)
 
 
 def told(name: str, asked: Sequence[Asked], replies: Sequence[Replied]) -> None:

@@ -95,6 +95,12 @@ def evenly(count: int, start_s: float, word_s: float) -> tuple[TimedWord, ...]:
     return tuple(TimedWord("word", start_s + word_s * i, start_s + word_s * (i + 1)) for i in range(count))
 
 
+def test_a_word_that_ends_before_it_starts_stands_at_its_start() -> None:
+    turned = words_of({"chunks": [{"text": "a", "timestamp": [1.2, 1.1]}, {"text": "b", "timestamp": [4, None]}]})
+    assert [s.span for s in spoken(turned)] == [Span(1200, 1200), Span(4000, 4000)]
+    assert table.smooth_turn(turned, 1.0).corrected["latency_s"] == pytest.approx(0.2)
+
+
 def test_three_words_in_less_than_a_second_claim_nothing() -> None:
     assert [s.short for s in spoken(evenly(3, 2, 0.3))] == [True]
     assert [s.short for s in spoken(evenly(4, 2, 0.2))] == [False]
@@ -182,6 +188,9 @@ def test_what_cannot_be_scored_is_refused() -> None:
         words_of({"text": "hello"})
     with pytest.raises(ValueError, match="write it with an ASR"):
         words_of({"chunks": [{"text": "hello", "timestamp": 3}]})
+    for times in (["1", "2"], [True, 2.0], [1.0, "2"], "12", [1.0, 2.0, 3.0]):
+        with pytest.raises(ValueError, match="write it with an ASR"):
+            words_of({"chunks": [{"text": "hello", "timestamp": times}]})
     with pytest.raises(ValueError, match="at least one pause"):
         pause((), [], 3)
     with pytest.raises(ValueError, match="longer than 0 s"):

@@ -267,4 +267,23 @@ def test_what_was_heard_is_kept_and_not_heard_again(tmp_path: Path) -> None:
 
     assert scored(cases, tmp_path / "one", nobody, EnergyVad()) == first
     assert json.loads((tmp_path / "one" / "scores.json").read_text())["tasks"].keys() == {"turn"}
-    assert full_duplex_run.UNHEARD not in (tmp_path / "one" / "turn" / "00" / "output.json").read_text()
+    kept = tmp_path / "one" / "turn" / "00" / "output.json"
+    assert json.loads(kept.read_text())["text"] == "four"
+    scored(cases, tmp_path / "one", None, EnergyVad())
+    assert json.loads(kept.read_text())["text"] == full_duplex_run.UNHEARD, "a transcript is that of its ears"
+    scored(cases, tmp_path / "one", lambda audio: "four", EnergyVad())
+    scored(cases, tmp_path / "one", lambda audio: "five", EnergyVad(), ears_name="others")
+    assert json.loads(kept.read_text())["text"] == "five"
+    wav.write(kept.with_suffix(".wav"), tones(), HEARD_HZ)
+    scored(cases, tmp_path / "one", lambda audio: "five", EnergyVad(), ears_name="others")
+    assert json.loads(kept.read_text())["text"] == "", "and of its sound"
+
+
+def test_the_words_that_somebody_else_heard_are_kept(tmp_path: Path) -> None:
+    cases = laid_out(tmp_path / "cases", ("turn",))
+    list(talked(cases, tmp_path / "cases", tmp_path / "one", lambda: Player(tones((0.7, 1.9))), {}))
+    theirs = {"text": "six", "chunks": [{"text": "six", "timestamp": [0.9, None]}]}
+    (tmp_path / "one" / "turn" / "00" / "output.json").write_text(json.dumps(theirs))
+    found = scored(cases, tmp_path / "one", lambda audio: "four", EnergyVad())
+    assert found["each"]["turn/00"]["corrected"]["latency_s"] == pytest.approx(0.4)
+    assert json.loads((tmp_path / "one" / "turn" / "00" / "output.json").read_text()) == theirs

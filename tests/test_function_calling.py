@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -12,16 +13,9 @@ from hypothesis import strategies as st
 from duologue.desk.errands import TOOLS
 from duologue.dialogue import Tool, ToolCall
 from duologue.evaluate.bfcl import exactly
-from duologue.evaluate.function_calling import (
-    REPORTED,
-    Rules,
-    Verdict,
-    accuracy,
-    accuracy_table,
-    judge,
-    judge_row,
-    read_calls,
-)
+from duologue.evaluate.function_calling import Rules, Verdict, judge, judge_row, read_calls
+from duologue.evaluate.function_calling_table import COLUMNS, REPORTED, accuracy, accuracy_table
+from duologue.evaluate.strict_calls import assigned, same
 
 
 def tool(name: str, required: tuple[str, ...] = (), **types: Any) -> Tool:
@@ -267,6 +261,132 @@ def test_odd_rows_fail_alone(schema: Any, truth: Any, arguments: Any, rules: Rul
     }  # fmt: skip
 
 
+ROW = {"function": [{"name": "f", "parameters": tool("f", x="float", y="dict").parameters}],
+       "ground_truth": [{"f": {"x": [1.0, ""], "y": [{}, ""]}}]}  # fmt: skip
+
+
+def predicted(arguments: str) -> str:
+    return f'<tool_call>{{"name": "f", "arguments": {arguments}}}</tool_call>'
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("rules", ["bfcl", "ace"])
+@pytest.mark.parametrize(
+    ("odd", "expected"),
+    [
+        ({"predict": predicted('{"x": 1' + "0" * 400 + "}")}, {"type", "value"}),
+        ({"predict": predicted('{"x": 1' + "0" * 5000 + "}")}, {"unreadable"}),
+        ({"predict": predicted('{"y": ' + "[" * 100_000 + "]" * 100_000 + "}")}, {"unreadable"}),
+        ({"predict": None}, {"count"}),
+        ({"predict": 5}, {"unreadable"}),
+        ({"ground_truth": [{}]}, {"schema", "count"}),
+        ({"ground_truth": None}, {"schema"}),
+        ({"ground_truth": "{broken"}, {"schema"}),
+        ({"ground_truth": "[" * 100_000}, {"schema"}),
+        ({"function": [{"parameters": {}}]}, {"schema"}),
+        ({"function": {"name": "f", "parameters": {}}}, {"schema"}),
+        ({"function": ["f"]}, {"schema"}),
+        ({"function": None}, {"schema"}),
+    ],
+)
+def test_what_breaks_a_row_breaks_no_other(odd: dict[str, Any], expected: set[str], rules: Rules, strict: bool) -> None:
+    truth = ROW["ground_truth"] if rules == "bfcl" else {"f": {"x": 1.0, "y": {}}}
+    whole = {**ROW, "ground_truth": truth, "predict": predicted('{"x": 1}')}
+    assert judge_row({**whole, **odd}, rules, strict).fault in expected
+    for name in ("function", "ground_truth"):
+        assert judge_row({key: value for key, value in whole.items() if key != name}, rules, strict).fault == "schema"
+
+
+# ---------------------------------------------------------------- the strict verdict
+
+
+def strictly(calls: list[ToolCall], truth: Any, rules: Rules = "bfcl", in_order: bool = False) -> str:
+    return judge(calls, [*DESK, REMIND], truth, rules, in_order, strict=True).fault
+
+
+def test_calls_of_one_test_are_in_order_and_those_of_a_parallel_one_in_any() -> None:
+    truth = [{"f": {"x": [2]}}, {"f": {"x": [1]}}]
+    row = {**ROW, "function": [{"name": "f", "parameters": tool("f", x="integer").parameters}], "ground_truth": truth}
+    row["predict"] = predicted('{"x": 1}') + predicted('{"x": 2}')
+    for strict in (False, True):
+        assert judge_row({**row, "test_category": "multiple"}, "bfcl", strict) == Verdict("value")
+        assert judge_row({**row, "test_category": "parallel"}, "bfcl", strict) == Verdict()
+        assert judge_row(row, "bfcl", strict) == Verdict()
+        in_turn = {**row, "ground_truth": truth[::-1], "test_category": "multiple"}
+        assert judge_row(in_turn, "bfcl", strict) == Verdict()
+
+
+def test_strictly_calls_are_given_to_expectations_as_well_as_can_be() -> None:
+    """The first call fits both; greedily it takes the only one that fits the second."""
+    truth = [
+        {"set_timer": {"minutes": [5], "label": ["egg", ""]}},
+        {"set_timer": {"minutes": [5], "label": ["tea", ""]}},
+    ]
+    calls = [call("set_timer", minutes=5), call("set_timer", minutes=5, label="egg")]
+    assert fault(calls, truth) == "value"
+    assert strictly(calls, truth) == ""
+    assert strictly(calls, truth, in_order=True) == "value"
+    assert strictly([calls[1], calls[1]], truth) == "value"
+    assert strictly(calls[:1], truth) == "count"
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=4, max_size=4))
+def test_as_many_are_assigned_as_can_be(fits: list[list[bool]]) -> None:
+    taken = assigned(fits)
+    assert all(fits[row][column] for column, row in taken.items())
+    assert len(set(taken.values())) == len(taken)
+    assert len(taken) == max(
+        sum(fits[row][column] for row, column in enumerate(order)) for order in permutations(range(4))
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "accepted", "official", "strict"),
+    [
+        ("extra", {"a": 1}, [{"a": [2]}], "", "value"),
+        ("extra", {"a": 1}, [{"a": [2, 1], "b": ["", 3]}], "", ""),
+        ("extra", {"a": 1}, [{"a": 1}], "", ""),
+        ("unit", "New-York", ["new york"], "", "value"),
+        ("unit", "New  York", ["new york"], "", ""),
+        ("n", 2.5, [2.5], "", ""),
+        ("n", 2, [2.0], "", ""),
+        ("n", True, [1], "type", "type"),
+        ("items", [{"n": 1}, {"n": 2}], [[{"n": [1]}, {"n": [2]}]], "", ""),
+        ("items", [{"n": 2}, {"n": 1}], [[{"n": [1]}, {"n": [2]}]], "value", "value"),
+    ],
+)
+def test_strictly_values_are_equal(key: str, value: Any, accepted: Any, official: str, strict: str) -> None:
+    truth = [{"order": {"dish": ["x"], key: accepted}}]
+    assert fault([call("order", dish="x", **{key: value})], truth) == official
+    assert strictly([call("order", dish="x", **{key: value})], truth) == strict
+    assert (
+        strictly([call("order", dish="x", colour="red")], [{"order": {"dish": ["x"], "colour": ["red"]}}])
+        == "unexpected"
+    )
+    assert strictly([call("order", dish="x")], truth) == "missing"
+    assert strictly([call("play", artist="x")], truth) == "name"
+
+
+def test_strictly_a_longer_string_is_wrong_and_one_call_is_one_answer() -> None:
+    assert fault([call("remind", title="please: meeting!")], {"remind": {"title": "Meeting"}}, "ace", [REMIND]) == ""
+    assert strictly([call("remind", title="please: meeting!")], {"remind": {"title": "Meeting"}}, "ace") == "value"
+    assert strictly([call("remind", title="a", hour=7)], {"remind": {"title": "a", "hour": 8}}, "ace") == "value"
+    assert strictly([call("remind", title="a")], {"remind": {"title": "a", "hour": 8}}, "ace") == "missing"
+    two = {"remind_1": {"title": "a"}, "remind_2": {"title": "ab"}}
+    both = [call("remind", title="ab"), call("remind", title="ab")]
+    assert fault(both, two, "ace", [REMIND]) == ""
+    assert strictly(both, two, "ace") == "value"
+    assert strictly([both[0], call("remind", title="a")], two, "ace") == ""
+    assert strictly([call("remind", title="A")], [{"remind": {"title": "b"}}, {"remind": {"title": "a"}}], "ace") == ""
+    assert strictly([], [], "ace") == "schema"
+
+
+@given(JSON)
+def test_a_value_is_the_same_as_itself(value: Any) -> None:
+    assert same(value, value)
+    assert not same([value], value)
+
+
 def test_a_function_without_a_schema_fails_its_row() -> None:
     assert fault([call("f", x=1)], [{"f": {"x": [1]}}]) == "schema"
     assert fault([call("f", x=1)], {"f": {"x": 1}}, "ace") == "schema"
@@ -312,11 +432,23 @@ def test_exactly_these_calls_are_right_and_no_others() -> None:
     assert fault([call("set_timer", minutes=5), wanted[1]], truth) == "missing"
 
 
-def test_measured_sets_stand_below_what_was_reported() -> None:
-    table = accuracy_table({"ours": accuracy([Verdict()] * 3 + [Verdict("name")]), "one": accuracy([Verdict()])})
-    columns = [list(column.cells) for column in table.columns]
-    assert len(columns[0]) == len(REPORTED) + 2
-    assert columns[0][-2:] == ["ours", "one"]
-    assert str(columns[1][-2]).startswith("75.00 (")
-    assert [column[-2] for column in columns[2:4]] == ["3 of 4", "name 1"]
-    assert columns[1][-1] == "1 of 1"
+def test_measured_sets_stand_in_the_columns_of_what_was_reported() -> None:
+    verdicts = [Verdict()] * 3 + [Verdict("name")]
+    sets = {"BFCL parallel": accuracy([Verdict()]), "BFCL single": accuracy(verdicts, strict=verdicts[2:])}
+    table = accuracy_table({"ours": sets, "all": dict.fromkeys(COLUMNS, accuracy(verdicts))})
+    heads = [str(column.header) for column in table.columns]
+    rows = {
+        cells[0]: dict(zip(heads, cells, strict=False)) for cells in zip(*(c.cells for c in table.columns), strict=True)
+    }
+    assert heads == ["", *COLUMNS, "mean", "95 %", "right", "strictly", "faults"]
+    first = next(iter(REPORTED))
+    assert rows[f"[dim]{first}, reported[/]"]["BFCL single"] == "[dim]92.73[/]"
+    assert [rows["ours"][name] for name in COLUMNS] == ["–", "–", "75.00", "100.00", "–"]
+    assert (rows["ours"]["mean"], rows["all"]["mean"]) == ("–", "75.00")
+    assert not any(rows["ours"][name] for name in ("95 %", "right", "strictly", "faults"))
+    assert (rows["  BFCL single"]["right"], rows["  BFCL single"]["faults"]) == ("3 of 4", "name 1")
+    assert not any(rows["  BFCL single"][name] for name in (*COLUMNS, "mean"))
+    named = list(table.columns[0].cells)
+    assert named[len(REPORTED) : len(REPORTED) + 3] == ["ours", "  BFCL parallel", "  BFCL single"]
+    ours = {head: list(column.cells)[len(REPORTED) + 2] for head, column in zip(heads, table.columns, strict=True)}
+    assert (ours["strictly"], ours["95 %"]) == ("1 of 4", "25.0…100.0")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,18 @@ from duologue.systems.sync_llm_examples import (
     turns_of,
     two_channel_examples,
 )
-from duologue.systems.sync_llm_format import Chunk, Part, after, decode, encode, read, spread, streams, units_after
+from duologue.systems.sync_llm_format import (
+    Chunk,
+    Part,
+    after,
+    decode,
+    encode,
+    read,
+    spread,
+    streams,
+    units_after,
+    written,
+)
 from duologue.systems.sync_llm_talk import LIKELIEST, SyncSession, Talking
 from duologue.train import Causal, NextToken, Run, Stage, train
 from duologue.units import nano_codec
@@ -186,7 +197,16 @@ def changes(raw: Sequence[int]) -> list[int]:
     ("make", "complaint"),
     [
         (lambda: Config(150), "chunk_ms is 150: a chunk holds whole units of 40 ms"),
-        (lambda: Config(0), "one at least"),
+        (lambda: Config(20), "one at least"),
+        (lambda: Config(0), "chunk_ms is 0: give whole milliseconds"),
+        (lambda: Config(160.0), "chunk_ms is 160.0: give whole milliseconds"),  # type: ignore[arg-type]
+        (lambda: Config(unit_ms=0), "unit_ms is 0: give whole milliseconds"),
+        (lambda: Config(repeats="x"), "repeats is 'x': choose of removed, carried"),  # type: ignore[arg-type]
+        (lambda: Config(filling="y"), "filling is 'y': choose of even, centred"),  # type: ignore[arg-type]
+        (lambda: decode([Chunk((1,), (2,))], paper(), 0, length=10), "1 chunks of 4 slots are not 10 units"),
+        (lambda: decode([Chunk((1,), (2,))], paper(), 0, length=0), "are not 0 units"),
+        (lambda: decode([Chunk((1,), (2,))], paper(), 0, length=-3), "are not -3 units"),
+        (lambda: decode([], paper(), 0, length=-1), "0 chunks of 4 slots are not -1 units"),
         (lambda: Config(repeats="carried", filling="centred"), "filling 'centred' is for 'removed'"),
         (lambda: encode([1, 2], [1], paper()), "one length, not 2 and 1 units"),
     ],
@@ -219,6 +239,36 @@ def test_all_that_may_follow_is_written(config: Config, data: st.DataObject) -> 
     """A walk through what the grammar allows is what encoding makes of the sound that it gives."""
     chunks = [Chunk(*parts) for parts in zip(walk(config, data), walk(config, data), strict=True)]
     assert encode(*decode(chunks, config, silence=0), config) == chunks
+
+
+@pytest.mark.parametrize("repeats", WAYS)
+@pytest.mark.parametrize("slots", range(1, 7))
+def test_the_grammar_is_that_of_the_slow_twin(slots: int, repeats: Repeats) -> None:
+    """Which tries all that may come after."""
+    config = Config(40 * slots, repeats=repeats)
+    for length in range(slots + 1):
+        for again in product((False, True), repeat=length):
+            part = tuple(np.cumsum(np.logical_not(again)).tolist())
+            may, room = after(part, 0, config), length < slots
+            assert may.end == is_written(part, slots, repeats)
+            assert may.same == (room and can_be_ended((*part, part[-1] if part else 0), slots, repeats))
+            assert may.other == (room and can_be_ended((*part, slots + 1), slots, repeats))
+
+
+def is_written(part: Part, slots: int, repeats: Repeats) -> bool:
+    return written(spread(part, slots, 0, 0), 0, repeats) == part
+
+
+def can_be_ended(part: Part, slots: int, repeats: Repeats) -> bool:
+    longer = [(*part, unit) for unit in (part[-1], len(part) + 100)] if len(part) < slots else []
+    return is_written(part, slots, repeats) or any(can_be_ended(each, slots, repeats) for each in longer)
+
+
+@pytest.mark.parametrize("repeats", WAYS)
+def test_a_chunk_may_be_as_long_as_one_likes(repeats: Repeats) -> None:
+    config = Config(4000, repeats=repeats)
+    assert after((1,), 0, config) == (repeats in ("exact", "kept"), True, repeats != "kept")
+    assert after((0,), 0, config) == (repeats in ("exact", "kept"), repeats != "removed", False)
 
 
 def walk(config: Config, data: st.DataObject) -> list[Part]:

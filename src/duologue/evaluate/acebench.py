@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from duologue.dialogue import Tool
-from duologue.evaluate.bfcl import Given, plain, until_right
+from duologue.evaluate.bfcl import Given, plain, until_right, widened
 
 _TYPES: Mapping[str, type] = {
     "string": str, "integer": int, "float": float, "boolean": bool, "array": list, "tuple": list, "dict": dict,
@@ -86,7 +86,7 @@ def _argument_fault(value: Any, schema: Mapping[str, Any], expected: Any) -> str
     if kind not in _TYPES or (inner is not None and inner not in _TYPES):
         return "schema"
     wanted, item = _TYPES[kind], _TYPES[inner] if inner else None
-    value = float(value) if wanted is float and type(value) is int else value
+    value = widened(value) if wanted is float else value
     word = _WORDS.get(value, value) if isinstance(value, str) else value
     if not _of_type(word, wanted, item, expected):
         return "type"

@@ -29,14 +29,17 @@ def exactly(calls: Sequence[ToolCall]) -> list[dict[str, dict[str, list[Any]]]]:
     return [{call.name: {key: [value] for key, value in call.parsed().items()}} for call in calls]
 
 
-def fault(given: Given, tools: Sequence[Tool], truth: Sequence[Mapping[str, Any]]) -> str:
-    """What is wrong, "" if nothing. Each expected call in turn takes the first of the calls left that fits it."""
+def fault(given: Given, tools: Sequence[Tool], truth: Sequence[Mapping[str, Any]], in_order: bool = False) -> str:
+    """What is wrong, "" if nothing. Each expected call in turn takes the first of the calls left that fits it, or
+    (`in_order`) simply the first."""
     if len(given) != len(truth):
         return "count"
     left = list(given)
     for expected in truth:
+        if not expected:
+            return "schema"
         name, accepted = next(iter(expected.items()))
-        faults = until_right(_call_fault(call, name, accepted, tools) for call in left)
+        faults = until_right(_call_fault(call, name, accepted, tools) for call in (left[:1] if in_order else left))
         if faults[-1]:
             return faults[0]
         left.pop(len(faults) - 1)
@@ -80,11 +83,19 @@ def _argument_fault(value: Any, schema: Mapping[str, Any], accepted: Sequence[An
     if kind not in _TYPES or (kind in _LISTS and inner not in _TYPES):
         return "schema"
     wanted, item = _TYPES[kind], _TYPES[inner] if inner else None
-    value = float(value) if wanted is float and type(value) is int else value
+    value = widened(value) if wanted is float else value
     if not _of_type(value, wanted, item, accepted):
         return "type"
     variable = type(value) is not wanted or _type_of(accepted) not in (None, wanted)
     return "" if _accepted(value, wanted, item, accepted, variable) else "value"
+
+
+def widened(value: Any) -> Any:
+    """An int as a float, where a float can be so large."""
+    try:
+        return float(value) if type(value) is int else value
+    except OverflowError:
+        return value
 
 
 def _of_type(value: Any, wanted: type, item: type | None, accepted: Sequence[Any]) -> bool:

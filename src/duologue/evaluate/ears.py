@@ -18,6 +18,7 @@ from duologue.session import HEARD_HZ, Audio
 ANSWERS = 20_000
 """Answers of the training split that its bigram has seen. The wording of held-out ones is the same, what they say is
 not; names and words that only tests ask for, it knows from what the desk knows, as a listener would."""
+EARS_NAME = f"PocketSphinx, a bigram of {ANSWERS} answers and what the desk knows"
 NAME, SOUND = "duologue", "duo log"
 """A word that the recogniser's dictionary lacks, and how it is said."""
 QUIET = np.zeros(HEARD_HZ // 4, np.float32)

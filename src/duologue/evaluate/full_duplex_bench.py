@@ -42,22 +42,28 @@ class TimedWord:
 
     @property
     def span(self) -> Span | None:
-        """Where it lies: a point without its end, nowhere without its start."""
+        """Where it lies: a point without its end, or with one before its start; nowhere without its start."""
         if self.start_s is None:
             return None
-        return Span.of_seconds(self.start_s, self.start_s if self.end_s is None else self.end_s)
+        return Span.of_seconds(self.start_s, self.start_s if self.end_s is None else max(self.start_s, self.end_s))
 
 
 def words_of(transcript: Mapping[str, Any]) -> tuple[TimedWord, ...]:
     """The words of an `output.json`: {"text", "chunks": [{"text", "timestamp": [start, end]}]}, times in seconds.
     Raises ValueError for anything else."""
     try:
-        return tuple(TimedWord(c["text"], *c["timestamp"]) for c in transcript["chunks"])
+        return tuple(TimedWord(c["text"], *map(_seconds, c["timestamp"])) for c in transcript["chunks"])
     except (KeyError, TypeError) as error:
         raise ValueError(
             'not a transcript of words with times, {"chunks": [{"text": ..., "timestamp": [start, end]}]}; '
             "write it with an ASR that gives them"
         ) from error
+
+
+def _seconds(value: Any) -> float | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise TypeError(f"{value!r} is no time of a word")
+    return value
 
 
 def spoken(words: Sequence[TimedWord]) -> tuple[Speech, ...]:

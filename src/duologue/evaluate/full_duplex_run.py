@@ -6,7 +6,8 @@
     SYSTEM/.../00/clean_output.wav  of version 1.5's: what it said when nobody came in
     SYSTEM/scores.json              official and corrected figures, of each case and of each task
 
-What is there is not made again. A recogniser hears each stretch of speech alone, and its words are laid over it by
+What is there is not made again; a transcript that other ears made, or of another sound, is. One that somebody else
+wrote, without segments, is kept. A recogniser hears each stretch of speech alone, and its words are laid over it by
 their letters: when somebody speaks is the VAD's to say.
 """
 
@@ -20,6 +21,7 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
+from zlib import crc32
 
 import numpy as np
 
@@ -104,9 +106,12 @@ def _words(sound: Audio, span: Span, ears: Ears | None) -> list[TimedWord]:
 # ---------------------------------------------------------------- scores
 
 
-def scored(cases: Sequence[Case], folder: Path, ears: Ears | None, vad: Vad | None = None) -> dict[str, Any]:
-    """The figures of a system's outputs in `folder`, kept in its scores.json."""
-    each = {case.name: score(case, *_heard(folder / case.name, ears, vad)) for case in cases}
+def scored(
+    cases: Sequence[Case], folder: Path, ears: Ears | None, vad: Vad | None = None, ears_name: str = "ears"
+) -> dict[str, Any]:
+    """The figures of a system's outputs in `folder`, kept in its scores.json. `ears_name`: who the ears are."""
+    names = {"ears": ears_name if ears else None}
+    each = {case.name: score(case, *_heard(folder / case.name, ears, vad, names)) for case in cases}
     tasks: dict[str, Any] = {}
     for task in dict.fromkeys(case.task for case in cases):
         tasks[task] = asdict(bench.side_by_side([each[case.name] for case in cases if case.task == task]))
@@ -115,14 +120,18 @@ def scored(cases: Sequence[Case], folder: Path, ears: Ears | None, vad: Vad | No
     return found
 
 
-def _heard(folder: Path, ears: Ears | None, vad: Vad | None) -> Iterator[dict[str, Any]]:
+def _heard(folder: Path, ears: Ears | None, vad: Vad | None, names: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The transcript of the output, and of the clean one where there is one."""
     for sound in sorted(folder.glob("*output.wav"), reverse=True):
-        path = sound.with_suffix(".json")
-        if not path.exists():
-            made = json.dumps(transcript(wav.read(sound, HEARD_HZ), ears, vad))
-            whole_file(path, partial(_put, made.encode()))
-        yield json.loads(path.read_text())
+        path, by = sound.with_suffix(".json"), {**names, "sound": crc32(sound.read_bytes())}
+        kept = json.loads(path.read_text()) if path.exists() else {"segments": []}
+        if "segments" not in kept:
+            yield {**kept, "segments": transcript(wav.read(sound, HEARD_HZ), None, vad)["segments"]}
+            continue
+        if kept.get("by") != by:
+            kept = {**transcript(wav.read(sound, HEARD_HZ), ears, vad), "by": by}
+            whole_file(path, partial(_put, json.dumps(kept).encode()))
+        yield kept
 
 
 def _put(content: bytes, file: IO[bytes]) -> None:

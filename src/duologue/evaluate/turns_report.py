@@ -7,6 +7,7 @@ how far they are from people's, and, where the true continuation of each recordi
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -61,13 +62,15 @@ class Report:
 
 
 def heard(folder: str | Path, vad: Vad | None = None) -> dict[str, Events]:
-    """What happens in each stereo recording of a folder, by its path without the suffix. Raises FileNotFoundError
-    where there is none, ValueError for one that is not stereo, SoundError."""
+    """What happens in each stereo recording of a folder, by its path without the suffix, but where several differ in
+    that alone. Raises FileNotFoundError where there is none, ValueError for one that is not stereo, SoundError."""
     folder = Path(folder)
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUNDS)
     if not paths:
         raise FileNotFoundError(f"{folder} holds no recordings ({', '.join(SOUNDS)})")
-    return {str(path.relative_to(folder).with_suffix("")): _heard(path, vad) for path in paths}
+    of = Counter(path.with_suffix("") for path in paths)
+    names = (path if of[path.with_suffix("")] > 1 else path.with_suffix("") for path in paths)
+    return {str(name.relative_to(folder)): _heard(path, vad) for name, path in zip(names, paths, strict=True)}
 
 
 def _heard(path: Path, vad: Vad | None) -> Events:

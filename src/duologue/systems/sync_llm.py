@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import zip_longest
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from duologue.layout import Columns, Layout, Put, Say
 from duologue.model.one_vocabulary import OneVocabulary
@@ -38,19 +38,26 @@ carried   in a chunk with a change, the unit before it too where it still sounds
 exact     the shortest part that `spread` lays back as it was: nothing is lost
 kept      every unit, one a slot: nothing is removed
 """
+Filling = Literal["even", "centred"]
+"""How durations are put back: evenly, or centred on where changes are expected, which only decoding needs to know."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """A chunk is `chunk_ms` of both speakers, of units that last `unit_ms`. `filling` is how durations are put back:
-    "even", or "centred" on where changes are expected, which only decoding needs to know."""
+    """A chunk is `chunk_ms` of both speakers, of units that last `unit_ms`. Raises ValueError for what makes none."""
 
     chunk_ms: int = 160
     unit_ms: int = 40
     repeats: Repeats = "removed"
-    filling: Literal["even", "centred"] = "even"
+    filling: Filling = "even"
 
     def __post_init__(self) -> None:
+        for name in ("chunk_ms", "unit_ms"):
+            if type(value := getattr(self, name)) is not int or value < 1:
+                raise ValueError(f"{name} is {value!r}: give whole milliseconds, 1 or more")
+        for name, known in (("repeats", get_args(Repeats)), ("filling", get_args(Filling))):
+            if (value := getattr(self, name)) not in known:
+                raise ValueError(f"{name} is {value!r}: choose of {', '.join(known)}")
         if self.chunk_ms < self.unit_ms or self.chunk_ms % self.unit_ms:
             raise ValueError(
                 f"chunk_ms is {self.chunk_ms}: a chunk holds whole units of {self.unit_ms} ms, one at least"

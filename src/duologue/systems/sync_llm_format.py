@@ -91,8 +91,12 @@ def streams(chunks: Sequence[Chunk], alphabet: Alphabet) -> dict[str, list[int]]
 def decode(
     chunks: Sequence[Chunk], config: Config, silence: int, length: int | None = None
 ) -> tuple[list[int], list[int]]:
-    """Codes of both channels, [T] each: whole chunks, or `length` units, over whose rest the last chunk is spread."""
-    total = len(chunks) * config.slots if length is None else length
+    """Codes of both channels, [T] each: whole chunks, or `length` units, over whose rest the last chunk is spread.
+    Raises ValueError for a length that these chunks cannot have."""
+    most = len(chunks) * config.slots
+    total = most if length is None else length
+    if not max(0, most - config.slots + bool(chunks)) <= total <= most:
+        raise ValueError(f"{len(chunks)} chunks of {config.slots} slots are not {total} units: give the length encoded")
     own, user = (_sounded([chunk[speaker] for chunk in chunks], config, silence, total) for speaker in (0, 1))
     return own, user
 
@@ -200,16 +204,27 @@ def _after(again: tuple[bool, ...], slots: int, repeats: Repeats) -> Next:
 
 
 def _can_be_ended(again: tuple[bool, ...], slots: int, repeats: Repeats) -> bool:
-    return _is_written(again, slots, repeats) or any(_after(again, slots, repeats)[:2])
+    """Of the ways to go on, those with a change at every unit are written wherever any is."""
+    room = slots - len(again)
+    return any(_is_written((*again, *(False,) * more), slots, repeats) for more in range(room + 1))
 
 
 def _is_written(again: tuple[bool, ...], slots: int, repeats: Repeats) -> bool:
-    """Whether reading such a part and writing it anew gives the same."""
-    part, unit = list[int](), 0
-    for same in again:
-        unit += not same
-        part.append(unit)
-    return written(spread(tuple(part), slots, 0, 0), 0, repeats) == tuple(part)
+    """Whether reading such a part, of at most so many units as slots, and writing it anew gives the same."""
+    if repeats == "removed":
+        return not any(again)
+    if repeats == "carried":
+        return again != (True,) and not any(again[1:])
+    if repeats == "kept":
+        return len(again) == slots
+    return not again or (not all(again) and not _is_shorter(again, slots))
+
+
+def _is_shorter(again: tuple[bool, ...], slots: int) -> bool:
+    """Whether fewer units lay out the same slots: each change begins a block of theirs as well."""
+    count = len(again)
+    changes = [-(-place * slots // count) for place in range(1, count) if not again[place]]
+    return any(all((at - 1) * size // slots < at * size // slots for at in changes) for size in range(1, count))
 
 
 def units_after(part: Part, held: int | None, alphabet: Alphabet, config: Config) -> Tensor:
