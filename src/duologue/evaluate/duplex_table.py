@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.table import Table
@@ -11,7 +11,7 @@ from duologue.evaluate.acc_at_k import KS, Accuracy
 from duologue.evaluate.answers import Score, answers_table, shown
 from duologue.evaluate.duplex import Turns
 
-PAPER = {
+PAPER: Mapping[str, Mapping[str, tuple[float | None, ...]]] = {
     "takes": {"v1": (None, 55.7, 71.3, None, 160), "v2": (20.6, 53.6, 66.3, 71.7, 193)},
     "yields": {"v1": (None, None, None, 30.0, 805), "v2": (10.9, 30.9, 41.8, 51.8, 287)},
 }
