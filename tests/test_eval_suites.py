@@ -15,14 +15,18 @@ from duologue.evaluate import by_ear, calibration, full_duplex_cases
 from duologue.evaluate.by_ear import Listened, answered, listened, score
 from duologue.evaluate.continuation import compared, continued
 from duologue.evaluate.conversing import SILENT
+from duologue.evaluate.timing import Span, Tracks
+from duologue.evaluate.turn_taking import events
 from duologue.model.picking import Picking
 from duologue.session import HEARD_HZ
 from duologue.sound import wav
 from duologue.sound.vad import EnergyVad
 from duologue.systems.sync_llm import Config
 from duologue.systems.sync_llm_format import encode
+from duologue.verbs.fingerprint import fingerprint
 from duologue.verbs.suites import SUITES
 from small_units import codec
+from test_full_duplex_public import laid_out as laid_out_publicly
 from test_full_duplex_suite import tones
 from test_turns_report import stereo
 from test_two_agents import DRAWN, FRAME, Player
@@ -66,11 +70,15 @@ def test_turns_of_any_folder_are_reported(tmp_path: Path, capsys: pytest.Capture
 def test_what_a_suite_lacks_is_told(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--suite turns FOLDER" in in_one_line(capsys, "eval", "--suite", "turns")
     assert "--suite turns FOLDER" in in_one_line(capsys, "eval", tmp_path)
+    assert "no input.wav" in in_one_line(capsys, "eval", "--suite", "fdb", tmp_path, "--folder", tmp_path / "eval")
     assert "holds no recordings" in in_one_line(capsys, "eval", "--suite", "turns", tmp_path)
     late = ("eval", "--system", "clean_s2s", "--latency", 1)
     assert "--latency is a setting of sync_llm" in in_one_line(capsys, *late)
     quiet = ("eval", *sync(model), "--no-speech", "--folder", tmp_path / "eval")
     assert "leave --no-speech out" in in_one_line(capsys, *quiet)
+    lossy = ("eval", "--suite", "two_agents", "--folder", tmp_path)
+    assert "loss of a link is 3.0" in in_one_line(capsys, *lossy, "--loss", 3)
+    assert "jitter_ms of a link is -1.0" in in_one_line(capsys, *lossy, "--jitter", -1)
     assert "latency_chunks is -1" in in_one_line(capsys, "eval", *sync(model, "--latency", -1))
 
 
@@ -89,8 +97,10 @@ def test_the_latency_is_that_of_the_session(model: Path, tmp_path: Path, monkeyp
 
 
 def test_full_duplex_bench_runs_for_a_system_and_adds_it_to_the_table(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    model = tmp_path / "model"
+    small_sync.kept(model)
     monkeypatch.setattr(full_duplex_cases, "TASKS", ("turn",))
     monkeypatch.setattr(full_duplex_cases, "ANSWER_S", 0.5)
     run = ("eval", "--suite", "fdb", "--cases", 1, "--no-speech", "--folder", tmp_path)
@@ -100,6 +110,37 @@ def test_full_duplex_bench_runs_for_a_system_and_adds_it_to_the_table(
     assert list(found) == ["sync_llm", "sync_llm 0"]
     assert found["sync_llm"]["turn"]["samples"] == 1
     assert "holds the outputs of" in in_one_line(capsys, *run, *sync(model, "--latency", 0, "--name", "sync_llm"))
+    small_sync.small(seed=6).save(model)
+    capsys.readouterr()
+    assert "holds the outputs of" in in_one_line(capsys, *run, *sync(model)), "what lies in the folder is another model"
+
+
+def test_full_duplex_bench_as_it_is_given_out_runs_too(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    laid = laid_out_publicly(tmp_path / "v1.0", "candor_turn_taking/1", "turn_taking", [{"timestamp": [0.4, 0.5]}])
+    run = ("eval", "--suite", "fdb", tmp_path / "v1.0", "--no-speech", "--folder", tmp_path / "eval")
+    assert duologue(*run, *sync(model)) == 0
+    assert "Full-Duplex-Bench, v1.0 (1)" in capsys.readouterr().out
+    assert sorted(path.name for path in laid.iterdir()) == ["input.wav", "turn_taking.json"], "nothing is added to it"
+    left = tmp_path / "eval" / "fdb_v1.0" / "sync_llm"
+    assert len(wav.read(left / "candor_turn_taking" / "1" / "output.wav", HEARD_HZ)) == HEARD_HZ
+    assert json.loads((left / "scores.json").read_text())["tasks"]["turn"]["samples"] == 1
+
+
+def test_a_model_is_known_by_what_its_files_hold(tmp_path: Path) -> None:
+    (tmp_path / "model" / "lm").mkdir(parents=True)
+    weights = tmp_path / "model" / "lm" / "weights"
+    weights.write_bytes(bytes(200_000))
+    first = fingerprint(tmp_path / "model")
+    assert fingerprint(tmp_path / "model") == first
+    for changed in (bytes(199_999) + b"1", b"1" + bytes(199_999), bytes(200_001)):
+        weights.write_bytes(changed)
+        assert len({fingerprint(tmp_path / "model"), fingerprint(weights), first}) == 3
+    weights.write_bytes(bytes(200_000))
+    weights.rename(weights.with_name("others"))
+    assert fingerprint(tmp_path / "model") != first
+    assert fingerprint("organisation/of-the-hub") == ""
 
 
 def test_two_agents_leave_calls_and_figures(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,6 +161,10 @@ def test_two_agents_leave_calls_and_figures(model: Path, tmp_path: Path, capsys:
     assert "latency of the link" in capsys.readouterr().out
     left = {path.name for path in (tmp_path / "two_agents").iterdir()}
     assert left == {"results.json", *(f"{ms}ms.{kind}" for ms in (0, 40) for kind in ("wav", "json", "png"))}
+    assert duologue(*run, "--jitter", 20, "--loss", 1, "--json") == 0
+    each = json.loads((tmp_path / "two_agents" / "results.json").read_text())
+    assert [(one["link"]["jitter_ms"], one["link"]["loss"]) for one in each.values()] == [(20, 1), (20, 1)]
+    assert all(all(one["lost_frames"]) for one in each.values())
 
 
 def test_every_suite_is_one_of_the_verbs() -> None:
@@ -202,14 +247,27 @@ def test_a_recording_is_compared_with_what_is_made_of_its_beginning() -> None:
 
 
 def test_timing_that_is_drawn_from_people_is_like_people() -> None:
-    found = {timing: calibration.likeness(calibration.simulated(timing, 150)) for timing in ("people", "paper")}
-    people, paper = (found[timing]["fto_body"].distance_s.value for timing in ("people", "paper"))
+    found = {timing: calibration.against_people(calibration.simulated(timing, 150)) for timing in ("people", "paper")}
+    people, paper = (found[timing].likeness["fto_body"].distance_s.value for timing in ("people", "paper"))
     assert people is not None
     assert paper is not None
     assert people < 0.08 < 0.25 < paper
-    assert found["people"]["fto_body"].n > 500
-    assert calibration.table(found).row_count == 2
+    assert found["people"].likeness["fto_body"].n > 500
+    table = calibration.table(found)
+    assert list(table.columns[0].cells)[1:] == ["people", "paper"]
+    rates = [next(iter(column.cells)) for column in table.columns[-3:]]
+    assert rates == ["[dim]3.90[/]", "[dim]16.00[/]", "[dim]0.86[/]"]
     assert calibration.simulated("people", 5) == calibration.simulated("people", 5)
+
+
+def test_what_happens_is_counted_by_the_minute_as_it_is_of_people() -> None:
+    """In 30 s: an "mm-hm" amid speech, a pause of 0.5 s, and one who cuts in 2 s early."""
+    user = (Span(0, 10_000), Span(10_500, 16_000), Span(27_000, 30_000))
+    assistant = (Span(4_000, 4_500), Span(14_000, 26_000))
+    found = calibration.against_people([events(Tracks(user, assistant, 30_000))])
+    assert found.a_minute == {"backchannel": 2.0, "pause": 2.0, "interruption": 2.0}
+    assert [list(column.cells)[1] for column in calibration.table({"here": found}).columns[-3:]] == ["2.00"] * 3
+    assert calibration.against_people([]).a_minute == dict.fromkeys(calibration.PEOPLE_A_MINUTE)
 
 
 def test_a_late_listener_hears_the_end_no_more() -> None:

@@ -14,7 +14,7 @@ from duologue.desk.errands import TOOLS
 from duologue.dialogue import Tool, ToolCall
 from duologue.evaluate.bfcl import exactly
 from duologue.evaluate.function_calling import Rules, Verdict, judge, judge_row, read_calls
-from duologue.evaluate.function_calling_table import COLUMNS, REPORTED, accuracy, accuracy_table
+from duologue.evaluate.function_calling_table import COLUMNS, REPORTED, Accuracy, Column, accuracy, accuracy_table
 from duologue.evaluate.strict_calls import assigned, same
 
 
@@ -434,7 +434,10 @@ def test_exactly_these_calls_are_right_and_no_others() -> None:
 
 def test_measured_sets_stand_in_the_columns_of_what_was_reported() -> None:
     verdicts = [Verdict()] * 3 + [Verdict("name")]
-    sets = {"BFCL parallel": accuracy([Verdict()]), "BFCL single": accuracy(verdicts, strict=verdicts[2:])}
+    sets: dict[Column, Accuracy] = {
+        "BFCL parallel": accuracy([Verdict()]),
+        "BFCL single": accuracy(verdicts, strict=verdicts[2:]),
+    }
     table = accuracy_table({"ours": sets, "all": dict.fromkeys(COLUMNS, accuracy(verdicts))})
     heads = [str(column.header) for column in table.columns]
     rows = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from duologue.evaluate import agents_report, turns_report
 from duologue.evaluate.timing import Span, Tracks
 from duologue.evaluate.turn_taking import Events, events
+from duologue.evaluate.two_agents import Link
 from duologue.session import HEARD_HZ
 from duologue.sound import wav
 from duologue.sound.vad import EnergyVad
@@ -38,6 +40,14 @@ def test_a_folder_of_stereo_files_is_heard_on_both_channels(tmp_path: Path) -> N
     assert report.rates["overlap"].spread_s.mean == pytest.approx(0.96, abs=0.07)
     assert report.rates["gap"].spread_s.p50 == pytest.approx(0.51, abs=0.07)
     assert report.speech_share == pytest.approx((6 / 24, 6 / 24), abs=0.02)
+
+
+def test_recordings_of_one_name_and_other_suffixes_are_all_counted(tmp_path: Path) -> None:
+    for name in ("a.wav", "a.flac", "b.wav"):
+        stereo(tmp_path, name, [(1.024, 3.008)], [(3.52, 5.504)])
+    found = turns_report.heard(tmp_path, EnergyVad())
+    assert list(found) == ["a.flac", "a.wav", "b"]
+    assert turns_report.report(found).recordings == 3
 
 
 def test_what_is_no_stereo_folder_is_refused(tmp_path: Path) -> None:
@@ -101,3 +111,22 @@ def test_a_call_over_each_link_leaves_its_files_and_a_column(tmp_path: Path) -> 
         assert (tmp_path / "calls" / f"{latency}ms.png").exists()
     table = agents_report.table(found)
     assert [column.header for column in table.columns] == ["latency of the link, ms", "0", "160"]
+    assert table.title == "two agents, 2 s"
+
+
+def test_the_link_may_be_uneven_and_lossy(tmp_path: Path) -> None:
+    def both() -> tuple[Player, Player]:
+        return Player(DRAWN), Player(tones((0.5, 1.0)))
+
+    link = Link(jitter_ms=40, loss=0.5)
+    found = agents_report.calls(both, [160], 2.0, tmp_path, ("left", "right"), vad=EnergyVad(), link=link)
+    kept = json.loads((tmp_path / "160ms.json").read_text())
+    assert kept["link"] == found["160"]["link"] == asdict(replace(link, latency_ms=160))
+    assert tuple(kept["lost_frames"]) == found["160"]["lost_frames"]
+    assert min(kept["lost_frames"]) > 0
+    table = agents_report.table(found)
+    assert table.title == "two agents, 2 s, jitter 40 ms, loss 50 %"
+    lost = next(
+        cells for cells in zip(*(column.cells for column in table.columns), strict=True) if "lost" in str(cells[0])
+    )
+    assert lost[1] == "{} + {}".format(*kept["lost_frames"])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from duologue.evaluate.two_agents import Link, exchange, save
 from duologue.session import Audio, Session
 from duologue.sound.vad import Vad
 
+EVEN = Link()
+"""Nothing comes late or is lost."""
 Make = Callable[[], tuple[Session, Session]]
 """The two who talk, anew for each call; the second opens."""
 
@@ -27,25 +29,29 @@ def calls(
     names: Names,
     opening: Audio | None = None,
     vad: Vad | None = None,
+    link: Link = EVEN,
 ) -> dict[str, dict[str, Any]]:
-    """The figures of a call over each link, by its latency in ms; `160ms.wav` and the like are left in the folder.
-    `opening`, [N] at 16 kHz, is said by a second that cannot open the call itself."""
+    """The figures of a call over each link, by its latency in ms, and how many frames of each were lost on it;
+    `160ms.wav` and the like are left in the folder. `opening`, [N] at 16 kHz, is said by a second that cannot open the
+    call itself. The links are otherwise as `link` is."""
     folder.mkdir(parents=True, exist_ok=True)
     found = {}
     for latency_ms in latencies_ms:
-        call = exchange(*make(), duration_s, Link(latency_ms), opening)
-        found[f"{latency_ms:g}"] = asdict(save(call, folder / f"{latency_ms:g}ms.wav", vad, names))
+        call = exchange(*make(), duration_s, replace(link, latency_ms=latency_ms), opening)
+        figures = asdict(save(call, folder / f"{latency_ms:g}ms.wav", vad, names))
+        found[f"{latency_ms:g}"] = {**figures, "link": asdict(call.link), "lost_frames": call.lost_frames}
     return found
 
 
 def table(found: Mapping[str, Mapping[str, Any]]) -> Table:
     """A column for each call."""
-    seconds = next(iter(found.values()))["duration_s"] if found else 0
-    shown = Table(title=f"two agents, {seconds:.0f} s", box=None, title_justify="left", header_style="dim")
+    shown = Table(title=", ".join(("two agents", *_alike(found))), box=None, title_justify="left", header_style="dim")
     shown.add_column("latency of the link, ms")
     for latency in found:
         shown.add_column(latency, justify="right")
     each = list(found.values())
+    if any(any(one["lost_frames"]) for one in each):
+        shown.add_row("frames lost", *(_both(one["lost_frames"], "{}") for one in each))
     shown.add_row("turns", *(_both(one["turns"], "{}") for one in each))
     shown.add_row("speech, %", *(_both([100 * share for share in one["speech_share"]], "{:.0f}") for one in each))
     for name in ("silence", "overlap"):
@@ -57,6 +63,16 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> Table:
         shown.add_row(f"median {kind}, s", *(as_shown(one["rates"][kind]["spread_s"]["p50"]) for one in each))
     shown.add_row("deadlock, babble", *(f"{_yes(one['deadlock'])}, {_yes(one['babble'])}" for one in each))
     return shown
+
+
+def _alike(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What is the same in all calls."""
+    for one in list(found.values())[:1]:
+        yield f"{one['duration_s']:.0f} s"
+        if one["link"]["jitter_ms"]:
+            yield f"jitter {one['link']['jitter_ms']:g} ms"
+        if one["link"]["loss"]:
+            yield f"loss {100 * one['link']['loss']:g} %"
 
 
 def _both(values: Sequence[float], how: str) -> str:

@@ -58,10 +58,10 @@ def results(folder: Path) -> dict[str, Mapping[str, Any]]:
     return {path.parent.name: json.loads(path.read_text())["tasks"] for path in found}
 
 
-def table(systems: Results) -> Table:
-    """A column for each system; official and corrected beside each other."""
+def table(systems: Results, cases: str = "made cases") -> Table:
+    """A column for each system; official and corrected beside each other. `cases`: what they heard."""
     made = {task: shown["samples"] for tasks in systems.values() for task, shown in tasks.items()}
-    shown = Table(title=f"Full-Duplex-Bench, made cases ({sum(made.values())}): official | corrected", box=None)
+    shown = Table(title=f"Full-Duplex-Bench, {cases} ({sum(made.values())}): official | corrected", box=None)
     shown.title_justify = "left"
     shown.add_column("")
     for name in systems:

@@ -34,13 +34,16 @@ def fault(given: Given, tools: Sequence[Tool], truth: Any, rules: str, in_order:
 
 def _answers(truth: Any, rules: str) -> Iterator[list[_Expected]]:
     if rules == "bfcl":
-        firsts = [next(iter(each.items()), ("", {})) for each in truth]
-        yield [_Expected(name, accepted, choices=True) for name, accepted in firsts]
+        yield [_Expected(*_first(each), True) for each in truth]
         return
     for answer in truth if isinstance(truth, list) else [truth]:
         numbered = r"_\d+$" if len(answer) > 1 else r"(?!)"
         values = {name: {key: [value] for key, value in expected.items()} for name, expected in answer.items()}
         yield [_Expected(re.sub(numbered, "", name), each, choices=False) for name, each in values.items()]
+
+
+def _first(expected: Mapping[str, Mapping[str, Sequence[Any]]]) -> tuple[str, Mapping[str, Sequence[Any]]]:
+    return next(iter(expected.items()), ("", {}))
 
 
 def _answer_fault(given: Given, tools: Sequence[Tool], answer: Sequence[_Expected], in_order: bool) -> str:

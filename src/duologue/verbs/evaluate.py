@@ -28,6 +28,7 @@ EXAMPLE = """\
   duologue eval --system clean_s2s --questions 340
   duologue eval --system omni_flatten --model runs/omni/model --noises ../shared/data --questions 340 --json
   duologue eval --suite fdb --system clean_s2s             # Full-Duplex-Bench; again for other systems: one table
+  duologue eval --suite fdb full-duplex-bench/v1.0         # ... on the benchmark's own samples
   duologue eval --suite turns recordings --truth originals # of any folder of stereo files
   duologue eval --suite two_agents --system sync_llm --link 0 160 240
   duologue eval --suite timing                             # of what is synthesised, against people's"""
@@ -38,7 +39,8 @@ AFTER_S = 2.0
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recordings", nargs="?", type=Path, help="turns: folder of stereo files, user left")
+    what = "turns: folder of stereo files, user left; fdb: of the benchmark's own samples, instead of made ones"
+    parser.add_argument("recordings", nargs="?", type=Path, help=what)
     parser.add_argument("--suite", choices=SUITES, default="answers", help="what is measured (default: %(default)s)")
     system.options(parser)
     parser.set_defaults(system="omni_flatten")
@@ -52,8 +54,11 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    if (options.recordings is not None) != (options.suite == "turns"):
-        raise ValueError("a folder of recordings is what --suite turns measures: duologue eval --suite turns FOLDER")
+    if options.suite != "fdb" and (options.recordings is not None) != (options.suite == "turns"):
+        raise ValueError(
+            "a folder of recordings is what --suite turns measures, and --suite fdb where one is given: "
+            "duologue eval --suite turns FOLDER"
+        )
     if options.suite != "answers":
         tables, path = suites.SUITES[options.suite](options)
         return _shown(tables, path, options.json)
