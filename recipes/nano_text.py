@@ -26,6 +26,7 @@ from duologue.model.backbone import backbone, nano
 from duologue.model.calls import parted, spelt
 from duologue.model.words import ASSISTANT, END, USER, words_of, words_tokenizer
 from duologue.train import Causal, Run, Stage, train
+from duologue.whole import whole_folder
 
 MATRICES = ("*.layers.*",)
 """Trained by Muon: with so few steps it learns several times faster than AdamW."""
@@ -48,6 +49,8 @@ READINGS = 30
 
 REHEARSALS = 10
 """The same in a later stage of another model."""
+SAVED = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+"""What lies in the folder of a model that was saved whole."""
 
 
 def main() -> None:
@@ -76,9 +79,18 @@ def make(
     stage = replace(STAGE, epochs=epochs, seed=seed)
     run = Run(folder, microbatch_tokens=8_192, bf16=True, validate_every_steps=500, save_every_steps=500)
     train(model, stage, run, examples(tokenizer, learnt) + readings(tokenizer), examples(tokenizer, held_out))
-    model.lm.save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
+    whole_folder(folder / "model", lambda place: save(model.lm, tokenizer, place))
     return model.lm.eval(), tokenizer
+
+
+def save(lm: Any, tokenizer: Any, folder: Path) -> None:
+    lm.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def saved(folder: Path) -> bool:
+    """Whether a model lies there, with all its files."""
+    return all((folder / name).is_file() for name in SAVED)
 
 
 def parsed() -> argparse.Namespace:

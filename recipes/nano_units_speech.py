@@ -158,12 +158,25 @@ def _people(recordings: Path) -> dict[str, Callable[[], Iterator[Said]]]:
     if not manifest.exists():
         print(f"speech: no recordings of people ({manifest} is missing); made voices only")
         return {}
-    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
-    of = {name: [r for r in rows if r.get("dataset") == name and _usable(r)] for name in _PEOPLE}
+    rows = _rows(manifest)
+    of = {name: [r for r in rows if r["dataset"] == name and _usable(r)] for name in _PEOPLE}
     makers: dict[str, Callable[[], Iterator[Said]]] = {}
     for name, chosen in of.items():
         makers[name] = partial(_digit_strings if name == "fsdd" else _recorded, recordings, chosen)
     return makers
+
+
+def _rows(manifest: Path) -> list[dict[str, Any]]:
+    """Of the people that are known here. Raises ValueError that names a line which cannot be used."""
+    rows = []
+    for number, line in enumerate(manifest.read_bytes().splitlines(), 1):
+        try:
+            if (row := json.loads(line)).get("dataset") in _PEOPLE:
+                rows.append({name: row[name] for name in ("dataset", "path", "text", "speaker")})
+        except (ValueError, KeyError, AttributeError) as error:
+            fault = f"{manifest}:{number}: no recording with path, text and speaker ({error!r})"
+            raise ValueError(f"{fault}; write the line again or remove it") from error
+    return rows
 
 
 def _usable(row: dict[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -45,6 +46,7 @@ from omni_flatten_data import codec_in, corpora
 BY_CHUNK = ("full_duplex", "two_streams")
 SOME_SOUND = 0.25
 """Share of the conversations that are learnt from once more, without most of their sound."""
+KEPT_EVERY_S = 60.0
 HELD_OUT = 64
 """Examples of each stage that are kept for validation."""
 
@@ -86,7 +88,7 @@ def main() -> None:
         if not codec.exists():
             nano_units.make(speech, folder / "units", options.recordings)
     with timed(folder, "text"):
-        if not (folder / "text" / "model" / "tokenizer.json").exists():
+        if not nano_text.saved(folder / "text" / "model"):
             held_out = list(islice(questions(2, "test", "en"), 480))
             nano_text.make(folder / "text", held_out, round(options.share * nano_text.QUESTIONS))
     with timed(folder, "conversations"):
@@ -112,15 +114,33 @@ def parsed() -> argparse.Namespace:
 
 @contextmanager
 def timed(folder: Path, part: str) -> Iterator[None]:
-    """Add the minutes that the part took to `minutes.json`."""
-    began = time.monotonic()
-    yield
-    path = folder / "minutes.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    minutes = json.loads(path.read_text()) if path.exists() else {}
-    minutes[part] = round(minutes.get(part, 0) + (time.monotonic() - began) / 60, 1)
-    whole_file(path, lambda file: file.write(json.dumps(minutes, indent=1).encode()))
-    print(f"{part}: {minutes[part]} min", flush=True)
+    """Add the minutes that the part took to `minutes.json`: each minute anew, so that those before a kill count."""
+    path, began, over = folder / "minutes.json", time.monotonic(), threading.Event()
+    before = _minutes(path).get(part, 0)
+
+    def keep() -> None:
+        minutes = _minutes(path) | {part: round(before + (time.monotonic() - began) / 60, 1)}
+        folder.mkdir(parents=True, exist_ok=True)
+        whole_file(path, lambda file: file.write(json.dumps(minutes, indent=1).encode()))
+
+    def keep_on() -> None:
+        while not over.wait(KEPT_EVERY_S):
+            keep()
+
+    keeping = threading.Thread(target=keep_on, daemon=True)
+    keeping.start()
+    try:
+        yield
+    finally:
+        over.set()
+        keeping.join()
+        keep()
+        print(f"{part}: {_minutes(path)[part]} min", flush=True)
+
+
+def _minutes(path: Path) -> dict[str, float]:
+    found: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+    return found
 
 
 def untrained(text: Path, codec: Path, config: Config, seed: int) -> OmniFlatten:

@@ -5,7 +5,7 @@
 It takes the units, the text model and the conversations that recipes/omni_flatten.py made in the folder. Every variant
 learns from equally many tokens: one without an early stage learns longer in the last. Mean and spread over the seeds
 are printed, whatever came out. Each variant's figures are kept in a folder of its own under `ablation`, so a run that
-was stopped goes on, and several processes may share the seeds.
+was stopped goes on, and several processes may share the seeds. Figures of other --tokens or --users are refused.
 """
 
 from __future__ import annotations
@@ -123,11 +123,13 @@ class Bench:
 
     def figures(self, variant: Variant, seed: int) -> Figures:
         folder = self._folder / f"{variant.name} {seed}".replace(" ", "_").replace(",", "")
-        kept = folder / "figures.json"
-        if not kept.exists():
-            found = asdict(self._tried(variant, seed, folder))
-            whole_file(kept, lambda file: file.write(json.dumps(found, indent=1).encode()))
-        return Figures(**json.loads(kept.read_text()))
+        asked = {"tokens": round(self._options.tokens), "users": self._options.users}
+        if found := kept_figures(folder / "figures.json", asked):
+            return found
+        found = self._tried(variant, seed, folder)
+        lines = json.dumps(asdict(found) | asked, indent=1).encode()
+        whole_file(folder / "figures.json", lambda file: file.write(lines))
+        return found
 
     def _tried(self, variant: Variant, seed: int, folder: Path) -> Figures:
         model = untrained(self._options.folder / "text" / "model", self._codec_path, variant.config, seed)
@@ -173,6 +175,19 @@ class Bench:
             found.yields.within[25],
             found.yields.mean_response_ms,
         )
+
+
+def kept_figures(path: Path, asked: dict[str, int]) -> Figures | None:
+    """Those of an earlier run, where there are any. Raises ValueError where it asked for other tokens or users."""
+    if not path.exists():
+        return None
+    found = json.loads(path.read_text())
+    of = {name: found.pop(name) for name in asked if name in found}
+    if not of:
+        print(f"{path}: kept without its tokens and users, taken as it is", flush=True)
+    elif of != asked:
+        raise ValueError(f"{path} is of {of}, asked for is {asked}: move {path.parent} away, or ask for the same")
+    return Figures(**found)
 
 
 def table(results: dict[str, list[Figures]]) -> Table:

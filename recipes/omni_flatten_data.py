@@ -16,6 +16,7 @@ from math import ceil
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ from duologue.synthesis import Plan, Scene, synthesise
 from duologue.synthesis.voice import Manner, speak
 from duologue.units import nano_codec
 from duologue.units.nano_codec import NanoCodec
+from duologue.whole import whole_file
 from nano_text import texts, with_call
 from nano_units_speech import ASSISTANT, Clip, Speech, prepare
 
@@ -104,22 +106,28 @@ def desk(folder: Path, codec: Path, plan: Plan, workers: int) -> list[Encoded]:
     """A corpus of the desk's."""
     manifest = synthesise(folder, plan, workers).manifest
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
-    return in_blocks(folder / "units", rows, partial(encoded_desk, codec, folder), workers)
+    marks = {"codec": crc32(codec.read_bytes()), "items": crc32("".join(map(json.dumps, rows)).encode())}
+    return in_blocks(folder / "units", rows, partial(encoded_desk, codec, folder), workers, marks)
 
 
 def people(folder: Path, codec: Path, speech: Speech, workers: int, split: Any = "train") -> list[Encoded]:
     """What people asked, and read, with answers to what the desk can answer."""
     numbers = speech.numbers(split, "person:")
     clips = [(*speech.clips[n][:1], speech.audio(n)) for n in numbers if speech.clips[n][0].text]
-    return in_blocks(folder / "units", clips, partial(encoded_person, codec), workers)
+    marks = {"codec": crc32(codec.read_bytes()), "items": crc32(repr([clip for clip, _ in clips]).encode())}
+    return in_blocks(folder / "units", clips, partial(encoded_person, codec), workers, marks)
 
 
 # ---------------------------------------------------------------- in blocks, by several processes
 
 
-def in_blocks(folder: Path, items: Sequence[Any], encoded: Callable[[Any], Encoded], workers: int) -> list[Encoded]:
-    """Each item encoded, in order. Blocks that are there are not made again."""
+def in_blocks(
+    folder: Path, items: Sequence[Any], encoded: Callable[[Any], Encoded], workers: int, marks: dict[str, int]
+) -> list[Encoded]:
+    """Each item encoded, in order. Blocks that are there are not made again. `marks`: checksums of what the units
+    depend on. Raises ValueError where the blocks have others."""
     folder.mkdir(parents=True, exist_ok=True)
+    check_marks(folder, marks)
     blocks = [items[start : start + BLOCK] for start in range(0, len(items), BLOCK)]
     paths = [folder / f"{number:05}.jsonl" for number in range(len(blocks))]
     missing = [n for n, path in enumerate(paths) if not path.exists()]
@@ -128,6 +136,17 @@ def in_blocks(folder: Path, items: Sequence[Any], encoded: Callable[[Any], Encod
         for job in track(jobs, f"units of {folder.parent.name}", disable=not jobs):
             job.result()
     return [row for path in paths for row in encode.read(path)]
+
+
+def check_marks(folder: Path, marks: dict[str, int]) -> None:
+    """Leave the marks in a folder that is empty. Blocks without marks are taken as they are."""
+    path = folder / "made_of.json"
+    if path.exists():
+        found = json.loads(path.read_text())
+        if others := [name for name, crc in marks.items() if found.get(name) != crc]:
+            raise ValueError(f"{folder} holds units of other {' and '.join(others)}: remove it to encode again")
+    elif not any(folder.glob("*.jsonl")):
+        whole_file(path, lambda file: file.write(json.dumps(marks).encode()))
 
 
 def _block(path: Path, items: Sequence[Any], encoded: Callable[[Any], Encoded]) -> None:

@@ -170,6 +170,20 @@ def test_what_cannot_be_is_refused() -> None:
         state.scatter(start(model, 1, Memory(16)), [0, 1])
 
 
+def test_what_is_refused_changes_no_row() -> None:
+    model = model_of("qwen2")
+    state = start(model, 2, Memory(16))
+    for counts in ([5, 1], [-1, 1]):
+        with pytest.raises(ValueError, match="give 0 to 3"):
+            step(model, state, ids(2, 3), counts=counts)
+    step(model, state, ids(2, 5))
+    with pytest.raises(ValueError, match="row 1 was fed 5 tokens"):
+        state.rollback([2, 9])
+    assert state.lengths.tolist() == [5, 5]
+    with pytest.raises(ValueError, match="sink of -1 tokens"):
+        Memory(16, -1, 4)
+
+
 def test_models_that_do_not_keep_keys_by_position_are_refused() -> None:
     sliding = Qwen2Config(**SIZES, use_sliding_window=True, sliding_window=8, max_window_layers=0)
     with pytest.raises(ValueError, match="sliding_attention"):

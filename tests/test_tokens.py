@@ -219,6 +219,39 @@ def loss_after(start: Start, steps: int = 60) -> float:
     return float(loss.detach())
 
 
+@pytest.mark.parametrize(
+    ("start", "match"),
+    [
+        (Described({"<x>": "seven", "<y>": "seven"}), "would start equal"),
+        (Described({"<x>": "seven", "<y>": "\u0301"}), "has no tokens"),
+        (Vectors(torch.ones(2, 8)), "2 vectors that do not differ"),
+        (Vectors(torch.randn(3, 8)), "3 vectors for the 2 tokens"),
+    ],
+)
+def test_a_start_that_does_not_fit_changes_nothing(start: Start, match: str) -> None:
+    tokenizer = tokenizer_of()
+    tokenizer.backend_tokenizer.normalizer = normalizers.StripAccents()
+    before, model = len(tokenizer), model_of(len(tokenizer), tied=False)
+    old = [matrix.clone() for matrix in matrices(model)]
+    with pytest.raises(ValueError, match=match):
+        add_tokens(model, tokenizer, [Group("tags", ("<x>", "<y>"), start)])
+    assert len(tokenizer) == before
+    assert all(torch.equal(*pair) for pair in zip(old, matrices(model), strict=True))
+    right = Described({"<x>": "seven", "<y>": "three plus four"})
+    ids = add_tokens(model, tokenizer, [Group("tags", ("<x>", "<y>"), right)])
+    of_seven = old[0][tokenizer.encode("seven")].mean(0)
+    assert torch.allclose(matrices(model)[0][ids["tags"].offset], of_seven)
+
+
+def test_what_has_no_start_is_refused() -> None:
+    with pytest.raises(ValueError, match="'units' has no tokens"):
+        Group("units", ())
+    with pytest.raises(ValueError, match="1 vectors that do not differ"):
+        added(Vectors(torch.randn(1, 8)), tied=True, tokens=("<x>",))
+    with pytest.raises(ValueError, match="two groups have one name"):
+        add_tokens(model_of(290, True), tokenizer_of(), [Group("a", ("<x>",)), Group("a", ("<y>",))])
+
+
 def test_rows_that_differ_learn_sooner() -> None:
     assert loss_after(Drawn("mean_noise")) < 0.5 * loss_after(Drawn("mean"))
 

@@ -42,7 +42,11 @@ class Memory:
     spare: int = 0
 
     def __post_init__(self) -> None:
-        if self.sink is not None and not 0 < self.spare <= self.slots - self.sink:
+        if self.sink is None:
+            return
+        if self.sink < 0:
+            raise ValueError(f"a sink of {self.sink} tokens: give 0 or more")
+        if not 0 < self.spare <= self.slots - self.sink:
             raise ValueError(f"{self.slots} slots with a sink of {self.sink} spare 1 to {self.slots - self.sink} slots")
 
 
@@ -82,13 +86,15 @@ class State:
     def rollback(self, fed: Sequence[int], rows: Rows = None) -> None:
         """Forget all but the first `fed` tokens of each row, as if the others had never been fed.
 
-        Raises ValueError where memory has let go of tokens that would have to come back.
+        Raises ValueError where memory has let go of tokens that would have to come back; then no row is changed.
         """
-        for row, tokens in zip(range(len(self.lengths)) if rows is None else rows, fed, strict=True):
+        back = dict(zip(range(len(self.lengths)) if rows is None else rows, fed, strict=True))
+        for row, tokens in back.items():
             length, kept = tokens - int(self.dropped[row]), self.memory.sink or 0
             if not (kept if self.dropped[row] else 0) <= length <= self.lengths[row]:
                 raise ValueError(f"row {row} was fed {int(self.fed[row])} tokens: it cannot go back to {tokens}")
-            self.lengths[row] = length
+        for row, tokens in back.items():
+            self.lengths[row] = tokens - self.dropped[row]
 
     def tensors(self) -> tuple[Tensor, ...]:
         return self.keys, self.values, self.lengths, self.dropped
@@ -97,11 +103,32 @@ class State:
 def start(model: Any, batch: int, memory: Memory) -> State:
     """A state in which nothing has been fed. Raises ValueError for a model that cannot be streamed like this."""
     config = model.config.get_text_config(decoder=True)
+    heads = _key_heads(config)
     _check(config, memory)
+    if memory.sink is not None:
+        _check_turning(model, config)
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    shape = (batch, config.num_hidden_layers, config.num_key_value_heads, memory.slots + 1, width)
+    shape = (batch, config.num_hidden_layers, heads, memory.slots + 1, width)
     keys, values = (torch.zeros(shape, dtype=model.dtype, device=model.device) for _ in range(2))
     return State(keys, values, torch.zeros(batch, dtype=torch.int64), torch.zeros(batch, dtype=torch.int64), memory)
+
+
+_ALL_HEADS = ("gpt2", "gpt_neox", "gptj", "opt", "falcon")
+"""Families that keep keys of every head, so that their configs do not say how many."""
+
+
+def _key_heads(config: Any) -> int:
+    """Heads that have keys and values of their own, each as wide as the others."""
+    kind, said = config.model_type, getattr(config, "num_key_value_heads", None)
+    if getattr(config, "alibi", False) or getattr(config, "kv_lora_rank", None):
+        said = None
+    elif kind == "falcon" and config.multi_query and not config.new_decoder_architecture:
+        said = 1
+    elif kind in _ALL_HEADS:
+        said = config.num_attention_heads
+    if said is None:
+        raise ValueError(f"a {kind} model does not keep keys by head and position alone: take another to stream")
+    return int(said)
 
 
 def _check(config: Any, memory: Memory) -> None:
@@ -118,6 +145,13 @@ def _check(config: Any, memory: Memory) -> None:
     rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type")
     if memory.sink is not None and rope not in ("default", "linear", "llama3", "yarn"):
         raise ValueError(f"a sink needs rotary positions that do not change with length, not {rope!r}")
+
+
+def _check_turning(model: Any, config: Any) -> None:
+    """Keys can be turned where the decoder has one rotation for all layers, and its module says how it is used."""
+    decoder = model.get_decoder()
+    if not (hasattr(decoder, "rotary_emb") and hasattr(_module(decoder), "apply_rotary_pos_emb")):
+        raise ValueError(f"the keys of a {config.model_type} model cannot be turned: take a Memory without a sink")
 
 
 # ---------------------------------------------------------------- a step
@@ -141,7 +175,7 @@ def step(model: Any, state: State, inputs: Tensor, rows: Rows = None, counts: Se
     named = {"inputs_embeds" if inputs.is_floating_point() else "input_ids": inputs}
     hidden: Tensor = model.get_decoder()(
         **named,
-        position_ids=slots.positions,
+        position_ids=slots.places,
         attention_mask=slots.mask(),
         past_key_values=slots,
         use_cache=True,
@@ -154,6 +188,8 @@ def _check_inputs(state: State, inputs: Tensor, rows: list[int], fresh: Tensor) 
     most = state.memory.slots if state.memory.sink is None else state.memory.spare
     if not len(inputs) == len(rows) == len(fresh) == len(set(rows)):
         raise ValueError(f"inputs for {len(inputs)} rows and {len(fresh)} counts, but the rows are {rows}")
+    if not 0 <= fresh.min() <= fresh.max() <= inputs.shape[1]:
+        raise ValueError(f"counts of {fresh.tolist()} for {inputs.shape[1]} tokens a row: give 0 to {inputs.shape[1]}")
     if fresh.max() > most:
         raise ValueError(f"{fresh.max()} tokens in a step, but only {most} slots can be freed: feed them in parts")
 
@@ -168,6 +204,7 @@ class _Slots:
         self._keys, self._values = state.keys, state.values
         self._used = int((before[:, 0] + fresh).max())
         self.positions = torch.where(order < fresh[:, None], before + order, state.memory.slots).to(device)
+        self.places = self.positions.clamp(max=state.memory.slots - 1)
         self._written = torch.tensor(rows, device=device)[:, None]
         neighbours = rows == list(range(rows[0], rows[0] + len(rows)))
         self._read = slice(rows[0], rows[0] + len(rows)) if neighbours else self._written[:, 0]
@@ -178,6 +215,10 @@ class _Slots:
         hidden = slots > self.positions[:, None, :, None]
         dtype = self._keys.dtype
         return torch.zeros(hidden.shape, dtype=dtype, device=slots.device).masked_fill_(hidden, torch.finfo(dtype).min)
+
+    def get_seq_length(self, *_: Any) -> int:
+        """Slots in use. Some decoders ask, though they are given the positions."""
+        return self._used
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Keep the step's [B, H, N, head width]; give all that may be seen, [B, H, slots in use, head width]."""
@@ -205,10 +246,15 @@ def _forget(model: Any, state: State, row: int) -> None:
 
 
 def _turned(model: Any, keys: Tensor, by: int) -> Tensor:
-    """Keys [L, H, N, head width] as they would be `by` positions further: by the model's own rotation."""
+    """Keys [L, H, N, head width] as they would be `by` positions further: by the model's own rotation, which may turn
+    their first part alone."""
     decoder = model.get_decoder()
     cos, sin = decoder.rotary_emb(keys, torch.tensor([[by]], device=keys.device))
     scale = decoder.rotary_emb.attention_scaling
-    rotate = sys.modules[type(decoder).__module__].apply_rotary_pos_emb
-    turned: Tensor = rotate(keys, keys, cos / scale, sin / scale)[1]
-    return turned
+    rotary, rest = keys[..., : cos.shape[-1]], keys[..., cos.shape[-1] :]
+    turned: Tensor = _module(decoder).apply_rotary_pos_emb(rotary, rotary, cos / scale, sin / scale)[1]
+    return torch.cat((turned, rest), -1)
+
+
+def _module(decoder: Any) -> Any:
+    return sys.modules[type(decoder).__module__]

@@ -10,8 +10,9 @@ The matrices never shrink: released checkpoints have spare rows, for which the t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -71,6 +72,8 @@ class Group:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", tuple(dict.fromkeys(self.tokens)))
+        if not self.tokens:
+            raise ValueError(f"the group {self.name!r} has no tokens: leave it out")
 
 
 # ---------------------------------------------------------------- what was added
@@ -125,22 +128,22 @@ class IdMap:
 def add_tokens(model: Any, tokenizer: Any, groups: Sequence[Group], seed: int = 0) -> IdMap:
     """Add the groups to tokenizer and model, and give each new row its start. What is there already stays as it is.
 
-    Raises ValueError where a start does not fit its group, or where the ids of a group would not be contiguous.
+    Raises ValueError where a start does not fit its group, or where the ids of a group would not be contiguous; then
+    neither is changed.
     """
-    before = len(tokenizer)
+    before, special = len(tokenizer), {t: group.special for group in groups for t in group.tokens}
+    _spans(groups, _ids_to_be(tokenizer, special))
     sources = [_sources(group, tokenizer) for group in groups]
-    add_to_tokenizer(tokenizer, {t: group.special for group in groups for t in group.tokens})
-    ids = IdMap({group.name: _span(group, tokenizer) for group in groups}, len(tokenizer))
+    generator = torch.Generator().manual_seed(seed)
+    starts = [_starts(groups, matrix[:before].float().cpu(), sources, generator) for matrix in _matrices(model)]
+    spans = _spans(groups, add_to_tokenizer(tokenizer, special))
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    generator = torch.Generator().manual_seed(seed)
-    for matrix in _matrices(model):
-        old = matrix[:before].float().cpu()
-        for group, source in zip(groups, sources, strict=True):
-            new = [n for n, token_id in enumerate(ids[group.name].ids) if token_id >= before]
-            rows = _rows(group, old, source, generator)
-            matrix[[ids[group.name].offset + n for n in new]] = rows[new].to(matrix)
-    return ids
+    for matrix, of_groups in zip(_matrices(model), starts, strict=True):
+        for span, rows in zip(spans.values(), of_groups, strict=True):
+            new = [n for n, token_id in enumerate(span.ids) if token_id >= before]
+            matrix[[span.offset + n for n in new]] = rows[new].to(matrix)
+    return IdMap(spans, len(tokenizer))
 
 
 def add_to_tokenizer(tokenizer: Any, tokens: Mapping[str, bool]) -> dict[str, int]:
@@ -151,13 +154,24 @@ def add_to_tokenizer(tokenizer: Any, tokens: Mapping[str, bool]) -> dict[str, in
     return dict(zip(tokens, tokenizer.convert_tokens_to_ids(list(tokens)), strict=True))
 
 
-def _span(group: Group, tokenizer: Any) -> Span:
-    ids = tokenizer.convert_tokens_to_ids(list(group.tokens))
-    span = Span(ids[0], tuple(group.tokens), group.book)
-    for token, token_id, place in zip(span.tokens, ids, span.ids, strict=True):
-        if token_id != place:
+def _ids_to_be(tokenizer: Any, tokens: Iterable[str]) -> dict[str, int]:
+    """What `add_to_tokenizer` would give."""
+    known, after = tokenizer.get_vocab(), count(len(tokenizer))
+    return {token: known[token] if token in known else next(after) for token in tokens}
+
+
+def _spans(groups: Sequence[Group], ids: Mapping[str, int]) -> dict[str, Span]:
+    if len(spans := {group.name: _span(group, ids) for group in groups}) < len(groups):
+        raise ValueError(f"two groups have one name: {', '.join(group.name for group in groups)}")
+    return spans
+
+
+def _span(group: Group, ids: Mapping[str, int]) -> Span:
+    span = Span(ids[group.tokens[0]], tuple(group.tokens), group.book)
+    for token, place in zip(span.tokens, span.ids, strict=True):
+        if ids[token] != place:
             raise ValueError(
-                f"ids of the group {group.name!r} are not contiguous, {token!r} is {token_id} instead of {place}: "
+                f"ids of the group {group.name!r} are not contiguous, {token!r} is {ids[token]} instead of {place}: "
                 "leave out what the tokenizer knows already"
             )
     return span
@@ -178,11 +192,18 @@ def _sources(group: Group, tokenizer: Any) -> list[list[int]]:
     into the pieces that it has before the token is added."""
     match group.start:
         case Described(texts):
-            return [tokenizer.encode(_of(texts, token, group), add_special_tokens=False) for token in group.tokens]
+            return [_described(tokenizer, _of(texts, token, group), token) for token in group.tokens]
         case Copied(of):
             known = tokenizer.get_vocab()
             return [[_known(known, _of(of, token, group))] for token in group.tokens]
     return []
+
+
+def _described(tokenizer: Any, text: str, token: str) -> list[int]:
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+    if not ids:
+        raise ValueError(f"{text!r}, which describes {token!r}, has no tokens: describe it in words")
+    return ids
 
 
 def _of(sources: Mapping[str, str], token: str, group: Group) -> str:
@@ -195,6 +216,10 @@ def _known(vocabulary: Mapping[str, int], token: str) -> int:
     if token not in vocabulary:
         raise ValueError(f"the tokenizer has no token {token!r} to copy from")
     return vocabulary[token]
+
+
+def _starts(groups: Sequence[Group], old: Tensor, sources: list[list[list[int]]], generator: Any) -> list[Tensor]:
+    return [_rows(group, old, source, generator) for group, source in zip(groups, sources, strict=True)]
 
 
 def _rows(group: Group, old: Tensor, sources: list[list[int]], generator: torch.Generator) -> Tensor:
@@ -224,4 +249,6 @@ def _fitted(vectors: Tensor, old: Tensor, generator: torch.Generator) -> Tensor:
     if vectors.shape[1] != old.shape[1]:
         vectors = vectors @ torch.randn(vectors.shape[1], old.shape[1], generator=generator)
     centred = vectors - vectors.mean(0)
+    if not centred.any():
+        raise ValueError(f"{len(vectors)} vectors that do not differ: take Drawn('mean_noise')")
     return old.mean(0) + centred * (old.std() / centred.std())

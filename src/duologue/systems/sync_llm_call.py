@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from duologue.model.logits import logits
 from duologue.model.picking import Pick
 from duologue.streaming import Memory, start, step
 from duologue.systems.sync_llm import Alphabet, Config
@@ -66,9 +67,9 @@ class StreamingMind:
 
     def choose(self, units: Tensor, ends: Sequence[int]) -> int | None:
         """The tags that end a part are one outcome: which of them it is belongs to what comes after."""
-        logits = self._logits()
-        ended = logits[list(ends)].logsumexp(-1, keepdim=True)
-        chosen = self._pick(torch.cat((logits[units], ended)), tuple, self._generator)
+        following = self._logits()
+        ended = following[list(ends)].logsumexp(-1, keepdim=True)
+        chosen = self._pick(torch.cat((following[units], ended)), tuple, self._generator)
         return None if chosen == len(units) else int(units[chosen])
 
     def _logits(self) -> Tensor:
@@ -78,8 +79,7 @@ class StreamingMind:
             self._hidden = step(self._lm, self._state, torch.tensor([fed], device=self._state.keys.device))[:, -1]
         if self._hidden is None:
             raise RuntimeError("nothing was put yet: a conversation begins with a prompt")
-        logits: Tensor = self._lm.get_output_embeddings()(self._hidden)[0].float().cpu()
-        return logits
+        return logits(self._lm, self._hidden)[0].float().cpu()
 
 
 # ---------------------------------------------------------------- a call, chunk by chunk

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from duologue.model.logits import logits
 from duologue.train.loss import Tensors, asked
 
 
@@ -26,8 +27,7 @@ class Causal(nn.Module):
 
     def forward(self, batch: Tensors) -> Tensor:
         hidden = self.lm.get_decoder()(input_ids=batch["tokens"], use_cache=False, **_placed(batch)).last_hidden_state
-        logits: Tensor = self.lm.get_output_embeddings()(hidden[:, :-1][asked(batch)])
-        return logits
+        return logits(self.lm, hidden[:, :-1][asked(batch)])
 
 
 def _placed(batch: Tensors) -> Tensors:
