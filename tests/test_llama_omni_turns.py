@@ -131,21 +131,6 @@ def test_a_long_call_is_bounded_and_never_fails() -> None:
     assert int(one._conversation.state.dropped[0]) > 0
 
 
-def test_no_sound_is_told_and_the_call_goes_on() -> None:
-    one = talking()
-    (failed,) = one.reply(Turn(0, (), np.zeros(0, np.float32)))
-    assert isinstance(failed, Failed)
-    assert answer(one, 1) == answer(talking(), 0)
-
-
-def test_a_question_of_ten_minutes_is_told_and_the_call_goes_on() -> None:
-    one = talking()
-    (failed,) = one.reply(Turn(0, (), sound(600)))
-    assert isinstance(failed, Failed)
-    assert "no room for 600 s of sound: it takes 6000 positions" in failed.message
-    assert answer(one, 1) == answer(talking(), 0)
-
-
 def test_omega_may_change_between_turns_and_what_is_said_does_not() -> None:
     one, first, told = talking(), list[int](), list[tuple[str, bytes]]()
     for number, omega in enumerate((1, 5, inf)):

@@ -1,8 +1,8 @@
 """LLaMA-Omni takes turns: a `session.TurnTaker` for one caller, which hears again nothing that it has heard.
 
 The reference answers one question and forgets it. Here a conversation goes on: what the caller did not hear of an
-answer is taken back from the model's memory, and a turn that was no turn (somebody only paused) never was. Memory holds
-as much as a row of the training did; what is older is forgotten.
+answer is taken back from the model's memory, and a turn that failed, or was no turn (somebody only paused), never was.
+Memory holds as much as a row of the training did; what is older is forgotten.
 """
 
 from __future__ import annotations
@@ -72,11 +72,20 @@ class Talker:
         try:
             self._recall(turn.history)
             if turn.audio is not None or turn.text is not None:
-                self._before.append(self._conversation.place)
-                self._conversation.hear(turn.audio, None if turn.audio is not None else turn.text)
-                yield from self._answer()
+                yield from self._reply(turn)
         except (ValueError, FloatingPointError) as error:
             yield Failed(str(error))
+
+    def _reply(self, turn: Turn) -> Iterator[Part]:
+        """Of a turn that fails nothing is remembered, but that it was one."""
+        before = self._conversation.place
+        self._before.append(before)
+        try:
+            self._conversation.hear(turn.audio, None if turn.audio is not None else turn.text)
+            yield from self._answer()
+        except Exception:
+            self._conversation.back_to(before)
+            raise
 
     # ------------------------------------------------------------ what was said
 
@@ -90,7 +99,7 @@ class Talker:
             last = self._before[len(asked)]
             del self._before[len(asked) :]
             self._conversation.back_to(last)
-        if asked:
+        if asked and self._conversation.place != self._before[-1]:
             self._keep_what_was_heard(history[asked[-1] :])
 
     def _keep_what_was_heard(self, since: tuple[Message, ...]) -> None:
