@@ -9,6 +9,7 @@ from duologue.model.adapter import Ears
 from duologue.model.whisper import Beyond, Length
 from duologue.session import Failed, Turn
 from duologue.streaming import Memory
+from duologue.systems.llama_omni import LlamaOmni
 from duologue.systems.llama_omni_conversation import Conversation
 from duologue.systems.llama_omni_turns import Manner, Talker, Talking
 from duologue.units.speaking import Speaking
@@ -54,7 +55,6 @@ def test_too_many_words_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
         talk.hear(sound(8))
 
 
-def test_sound_that_is_cut_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = small()
-    monkeypatch.setattr(model, "ears", whisper("true", "cut"))
-    Conversation(model, MEMORY).hear(sound(60))
+def test_sound_that_is_cut_has_room() -> None:
+    cutting = LlamaOmni(whisper("true", "cut"), small().lm, small().words, small().config)
+    Conversation(cutting, MEMORY).hear(sound(60))

@@ -155,13 +155,18 @@ def talker(
     manner: Manner = Manner(),
     dtype: Precision | None = None,
 ) -> Talker:
-    """With a trained model in a folder: a nano one with its codec (None: that which comes along), or the released one
-    with its vocoder. The nano one has the desk's tools at hand. `dtype` is float32 for the nano one and bfloat16 for
-    the other where it is None. Raises ValueError, FileNotFoundError where there is no such folder."""
+    """With a trained model in a folder: a nano one with its codec (None: that which comes along), or the released one,
+    or one that was made of it, with its vocoder. The nano one has the desk's tools at hand. `dtype` is float32 for the
+    nano one and bfloat16 for the others where it is None. Raises ValueError, FileNotFoundError where there is no such
+    folder."""
     folder = Path(model or SHIPPED)
-    if (folder / llama_omni_folder.CONFIG).is_file():
+    if _is_ours(folder) and not (folder / VOCODER[0]).is_file():
         return Talker(nano(folder, dtype or torch.float32), Desk(now), manner)
     return Talker(released(folder, dtype or torch.bfloat16), None, manner)
+
+
+def _is_ours(folder: Path) -> bool:
+    return (folder / llama_omni_folder.CONFIG).is_file()
 
 
 @lru_cache(maxsize=2)
@@ -173,10 +178,10 @@ def nano(folder: Path, dtype: Precision) -> Talking:
 
 @lru_cache(maxsize=1)
 def released(folder: Path, dtype: Precision) -> Talking:
-    """What the callers of the released model in a folder share."""
+    """What the callers of the released model in a folder share, or of one that `llama_omni_folder` saved there."""
     if missing := [name for name in VOCODER if not (folder / name).is_file()]:
         raise FileNotFoundError(f"{folder} lacks {' and '.join(missing)}: put the released vocoder there")
-    model = llama_omni_released.load(folder, dtype)
+    model = (llama_omni_folder if _is_ours(folder) else llama_omni_released).load(folder, dtype)
     voice = UnitVoice(hifigan.load(*(folder / name for name in VOCODER)))
 
     def text_of(ids: Sequence[int], _: Sequence[Tool]) -> tuple[str, tuple[ToolCall, ...]]:
