@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from math import inf
 from pathlib import Path
-from shutil import copyfile
+from shutil import copyfile, copytree
 from typing import Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from conftest import need
 from duologue.dialogue import Message
 from duologue.model.ctc import Collapse
-from duologue.model.whisper import WhisperSizes
+from duologue.model.whisper import Beyond, Whisper, WhisperSizes
 from duologue.session import Failed, Part, Speech, Turn, Wrote
 from duologue.sound.vad import EnergyVad
 from duologue.systems import llama_omni_released
@@ -40,7 +40,7 @@ from duologue.units import nano_codec
 from duologue.units.speaking import Speaking
 from small_llama import kept, tiny
 from small_units import codec
-from test_llama_omni import small, sound
+from test_llama_omni import small, sound, whisper
 
 
 def talking(**manner: float) -> Talker:
@@ -131,21 +131,6 @@ def test_a_long_call_is_bounded_and_never_fails() -> None:
     assert int(one._conversation.state.dropped[0]) > 0
 
 
-def test_no_sound_is_told_and_the_call_goes_on() -> None:
-    one = talking()
-    (failed,) = one.reply(Turn(0, (), np.zeros(0, np.float32)))
-    assert isinstance(failed, Failed)
-    assert answer(one, 1) == answer(talking(), 0)
-
-
-def test_a_question_of_ten_minutes_is_told_and_the_call_goes_on() -> None:
-    one = talking()
-    (failed,) = one.reply(Turn(0, (), sound(600)))
-    assert isinstance(failed, Failed)
-    assert "no room for 600 s of sound: it takes 6000 positions" in failed.message
-    assert answer(one, 1) == answer(talking(), 0)
-
-
 def test_omega_may_change_between_turns_and_what_is_said_does_not() -> None:
     one, first, told = talking(), list[int](), list[tuple[str, bytes]]()
     for number, omega in enumerate((1, 5, inf)):
@@ -186,8 +171,23 @@ def test_a_folder_holds_all_of_it(tmp_path: Path) -> None:
         load(tmp_path)
     with pytest.raises(ValueError, match="no LLaMA-Omni of ours"):
         load(tmp_path / "elsewhere")
-    with pytest.raises(TypeError, match="only WordEars"):
-        save(small(), tmp_path)
+    model.ears = torch.nn.Linear(1, 1)
+    with pytest.raises(TypeError, match="ears of type Linear are not kept here: only WordEars and Whisper are"):
+        save(model, tmp_path)
+
+
+@pytest.mark.parametrize("beyond", ["windows", "cut"])
+def test_a_folder_holds_whisper_too(tmp_path: Path, beyond: Beyond) -> None:
+    model = LlamaOmni(whisper("padded", beyond), small().lm, small().words, small().config)
+    save(model, tmp_path)
+    nano_codec.save(codec(), tmp_path / nano_codec.CODEC)
+    again = load(tmp_path)
+    torch.testing.assert_close(again.state_dict(), model.state_dict(), atol=0, rtol=0)
+    assert isinstance(again.ears, Whisper)
+    assert (again.ears.sizes, again.ears.length, again.ears.beyond) == (model.ears.sizes, "padded", beyond)
+    spoken = [part for part in talker(tmp_path).reply(Turn(0, (), sound(1.5))) if isinstance(part, Speech)]
+    assert spoken
+    assert next(load(tmp_path, torch.bfloat16).ears.parameters()).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize(("bits", "least"), [("int8", 0.99), ("int4", 0.9)])
@@ -225,6 +225,9 @@ def test_the_released_model_talks_with_its_vocoder(
     text, audio = answer(one, 0)
     assert text
     assert len(audio) > 4 * 320
+    save(load_released(tmp_path), tmp_path / "ours")
+    copytree(tmp_path / "vocoder", tmp_path / "ours" / "vocoder")
+    assert answer(talker(tmp_path / "ours", manner=one.manner), 0) == (text, audio)
 
 
 # ---------------------------------------------------------------- learning

@@ -35,7 +35,11 @@ class Ears(Protocol):
 
     @property
     def hz(self) -> float:
-        """Features a second."""
+        """Features a second, at most."""
+        ...
+
+    def fewest(self, samples: int) -> int:
+        """Features that so many samples at 16 kHz are at least: what cannot fit need not be heard."""
         ...
 
     def features(self, audio: Audio) -> Tensor:

@@ -73,6 +73,12 @@ class Whisper(nn.Module):
         features: Tensor = self.encoder(mel.mT.to(self.encoder.dtype)).last_hidden_state
         return features
 
+    def fewest(self, samples: int) -> int:
+        """Features of so many samples at 16 kHz: always as many."""
+        window = round(self.sizes.window_s * MEL_HZ)
+        heard = samples if self.beyond == "windows" else min(samples, window)
+        return true_features(heard) if self.length == "true" else -(-heard // window) * self.sizes.positions
+
     @torch.no_grad()
     def features(self, audio: Audio) -> Tensor:
         """audio [N] at 16 kHz → [T, D]. Raises ValueError for no sound, and for samples that are no numbers."""

@@ -186,10 +186,12 @@ class Conversation:
     # ------------------------------------------------------------ reading
 
     def _heard(self, audio: Audio) -> Tensor:
-        """Sound for which there is no room is not heard at all."""
-        seconds = len(audio) / _HEARD_HZ
-        self._room(int(seconds * self.model.ears.hz / self.model.config.stacked), f"{seconds:.0f} s of sound")
-        return self.model.heard(audio)
+        """Sound for which there is surely no room is not heard at all."""
+        sound = f"{len(audio) / _HEARD_HZ:.0f} s of sound"
+        self._room(self.model.ears.fewest(len(audio)) // self.model.config.stacked, sound)
+        vectors = self.model.heard(audio)
+        self._room(len(vectors), sound)
+        return vectors
 
     def _unread(self) -> list[int]:
         """What the model has not been fed of its last answer. One that was cut is closed."""

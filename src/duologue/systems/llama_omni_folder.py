@@ -1,4 +1,4 @@
-"""LLaMA-Omni of the nano size in a folder: that of its language model, ears, adapter and speech decoder beside it."""
+"""LLaMA-Omni in a folder of ours: that of its language model, ears, adapter and speech decoder beside it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -16,6 +17,7 @@ from duologue.model.backbone import backbone, tokenizer_of
 from duologue.model.ctc import SpeechSizes
 from duologue.model.prompt import Chat
 from duologue.model.weights import fill, stored
+from duologue.model.whisper import Whisper, WhisperSizes
 from duologue.systems.llama_omni import Config, LlamaOmni, Precision, of_precision, rounded
 from duologue.units import nano_ears
 from duologue.units.nano_ears import WordEars
@@ -25,19 +27,24 @@ EARS, PARTS, CONFIG = "ears.safetensors", "llama_omni.safetensors", "llama_omni.
 
 
 def save(model: LlamaOmni, folder: str | Path) -> None:
-    """Raises OSError (disk full), and what was in the folder is still there; TypeError for other ears than the nano
-    size's."""
-    if not isinstance(model.ears, WordEars):
-        raise TypeError(f"ears of type {type(model.ears).__name__} are not kept here: only WordEars are")
+    """Raises OSError (disk full), and what was in the folder is still there; TypeError for other ears than WordEars
+    and Whisper."""
+    if not isinstance(model.ears, WordEars | Whisper):
+        raise TypeError(f"ears of type {type(model.ears).__name__} are not kept here: only WordEars and Whisper are")
     whole_folder(folder, partial(_write, model, model.ears))
 
 
-def _write(model: LlamaOmni, ears: WordEars, folder: Path) -> None:
+def _write(model: LlamaOmni, ears: WordEars | Whisper, folder: Path) -> None:
     model.lm.save_pretrained(folder)
     model.words.save_pretrained(folder)
-    nano_ears.save(ears, folder / EARS)
+    sizes = asdict(model.config)
+    if isinstance(ears, Whisper):
+        sizes["whisper"] = {"sizes": asdict(ears.sizes), "length": ears.length, "beyond": ears.beyond}
+        save_file(ears.state_dict(), folder / EARS)
+    else:
+        nano_ears.save(ears, folder / EARS)
     save_file(_parts(model).state_dict(), folder / PARTS)
-    (folder / CONFIG).write_text(json.dumps(asdict(model.config), indent=1))
+    (folder / CONFIG).write_text(json.dumps(sizes, indent=1))
 
 
 def load(folder: str | Path, dtype: Precision = torch.float32) -> LlamaOmni:
@@ -47,13 +54,22 @@ def load(folder: str | Path, dtype: Precision = torch.float32) -> LlamaOmni:
         raise ValueError(f"{folder} holds no LLaMA-Omni of ours: there is no {CONFIG} in it")
     try:
         sizes = json.loads((folder / CONFIG).read_text())
+        ears = _ears(folder, sizes.pop("whisper", None), of_precision(dtype))
         config = Config(**sizes | {"speech": SpeechSizes(**sizes["speech"]), "chat": Chat(**sizes["chat"])})
-        ears = nano_ears.load_words(folder / EARS)
         model = LlamaOmni(ears, backbone(str(folder), of_precision(dtype)), tokenizer_of(folder), config)
         fill(_parts(model), stored(folder / PARTS), folder)
         return rounded(model.eval(), dtype)
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         raise ValueError(f"{folder} holds a LLaMA-Omni that cannot be read: {error}") from error
+
+
+def _ears(folder: Path, whisper: dict[str, Any] | None, dtype: torch.dtype) -> WordEars | Whisper:
+    """Those of the nano size, or Whisper's as they are described."""
+    if whisper is None:
+        return nano_ears.load_words(folder / EARS)
+    ears = Whisper(WhisperSizes(**whisper["sizes"]), whisper["length"], whisper["beyond"], dtype)
+    fill(ears, stored(folder / EARS), folder)
+    return ears
 
 
 def _parts(model: LlamaOmni) -> nn.ModuleDict:

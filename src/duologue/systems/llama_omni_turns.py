@@ -1,8 +1,8 @@
 """LLaMA-Omni takes turns: a `session.TurnTaker` for one caller, which hears again nothing that it has heard.
 
 The reference answers one question and forgets it. Here a conversation goes on: what the caller did not hear of an
-answer is taken back from the model's memory, and a turn that was no turn (somebody only paused) never was. Memory holds
-as much as a row of the training did; what is older is forgotten.
+answer is taken back from the model's memory, and a turn that failed, or was no turn (somebody only paused), never was.
+Memory holds as much as a row of the training did; what is older is forgotten.
 """
 
 from __future__ import annotations
@@ -72,11 +72,20 @@ class Talker:
         try:
             self._recall(turn.history)
             if turn.audio is not None or turn.text is not None:
-                self._before.append(self._conversation.place)
-                self._conversation.hear(turn.audio, None if turn.audio is not None else turn.text)
-                yield from self._answer()
+                yield from self._reply(turn)
         except (ValueError, FloatingPointError) as error:
             yield Failed(str(error))
+
+    def _reply(self, turn: Turn) -> Iterator[Part]:
+        """Of a turn that fails nothing is remembered, but that it was one."""
+        before = self._conversation.place
+        self._before.append(before)
+        try:
+            self._conversation.hear(turn.audio, None if turn.audio is not None else turn.text)
+            yield from self._answer()
+        except Exception:
+            self._conversation.back_to(before)
+            raise
 
     # ------------------------------------------------------------ what was said
 
@@ -90,7 +99,7 @@ class Talker:
             last = self._before[len(asked)]
             del self._before[len(asked) :]
             self._conversation.back_to(last)
-        if asked:
+        if asked and self._conversation.place != self._before[-1]:
             self._keep_what_was_heard(history[asked[-1] :])
 
     def _keep_what_was_heard(self, since: tuple[Message, ...]) -> None:
@@ -146,13 +155,18 @@ def talker(
     manner: Manner = Manner(),
     dtype: Precision | None = None,
 ) -> Talker:
-    """With a trained model in a folder: a nano one with its codec (None: that which comes along), or the released one
-    with its vocoder. The nano one has the desk's tools at hand. `dtype` is float32 for the nano one and bfloat16 for
-    the other where it is None. Raises ValueError, FileNotFoundError where there is no such folder."""
+    """With a trained model in a folder: a nano one with its codec (None: that which comes along), or the released one,
+    or one that was made of it, with its vocoder. The nano one has the desk's tools at hand. `dtype` is float32 for the
+    nano one and bfloat16 for the others where it is None. Raises ValueError, FileNotFoundError where there is no such
+    folder."""
     folder = Path(model or SHIPPED)
-    if (folder / llama_omni_folder.CONFIG).is_file():
+    if _is_ours(folder) and not (folder / VOCODER[0]).is_file():
         return Talker(nano(folder, dtype or torch.float32), Desk(now), manner)
     return Talker(released(folder, dtype or torch.bfloat16), None, manner)
+
+
+def _is_ours(folder: Path) -> bool:
+    return (folder / llama_omni_folder.CONFIG).is_file()
 
 
 @lru_cache(maxsize=2)
@@ -164,10 +178,10 @@ def nano(folder: Path, dtype: Precision) -> Talking:
 
 @lru_cache(maxsize=1)
 def released(folder: Path, dtype: Precision) -> Talking:
-    """What the callers of the released model in a folder share."""
+    """What the callers of the released model in a folder share, or of one that `llama_omni_folder` saved there."""
     if missing := [name for name in VOCODER if not (folder / name).is_file()]:
         raise FileNotFoundError(f"{folder} lacks {' and '.join(missing)}: put the released vocoder there")
-    model = llama_omni_released.load(folder, dtype)
+    model = (llama_omni_folder if _is_ours(folder) else llama_omni_released).load(folder, dtype)
     voice = UnitVoice(hifigan.load(*(folder / name for name in VOCODER)))
 
     def text_of(ids: Sequence[int], _: Sequence[Tool]) -> tuple[str, tuple[ToolCall, ...]]:

@@ -109,6 +109,10 @@ class NanoEars(nn.Module):
         """Of whole utterances [B, N]: [B, T, D]."""
         return self.hear(audio, self.start(len(audio)), last=True)
 
+    def fewest(self, samples: int) -> int:
+        """States that so many samples at 16 kHz have at least."""
+        return int(samples * self.hz / self.heard_hz)
+
     def features(self, audio: Audio) -> Tensor:
         """An utterance [N] at 16 kHz → [T, D]. Raises ValueError for no sound, and for samples that are no numbers."""
         return self.whole(_utterance(audio))[0]
@@ -223,6 +227,10 @@ class WordEars(nn.Module):
         """[1, N] → the words that have ended, [1, W, D]. With `last`, at least one of an utterance: what is most like a
         word, if nothing was. However the sound is cut, they are the same."""
         return self._words(self.ears.hear(audio, state.sound, last)[0], state.telling, last)[None]
+
+    def fewest(self, samples: int) -> int:
+        """How many words are said, only hearing tells."""
+        return 1
 
     def features(self, audio: Audio) -> Tensor:
         """An utterance [N] at 16 kHz → [W, D]. Raises ValueError as `NanoEars.features`."""
