@@ -179,7 +179,7 @@ def turns(model: FunAudioChat, exchange: Exchange, desk: Desk, silence: int) -> 
     if mark:
         _, calls = parted(exchange.answer, desk.tools)
         yield Turn("assistant", mark + call)
-        yield Turn("user", in_words([desk.run(call) for call in calls]))
+        yield Turn("user", "".join(in_words([desk.run(call) for call in calls])))
     least = max(0, len(model.text_ids(said)) - model.config.lead) * model.config.group
     units = (*exchange.units, *[silence] * (least - len(exchange.units)))
     yield Turn("assistant", said, units=units if exchange.units else None)

@@ -207,6 +207,25 @@ def test_only_what_was_heard_is_remembered() -> None:
     torch.testing.assert_close(cut.calls[0].hidden, short.calls[0].hidden, atol=1e-5, rtol=0)
 
 
+def test_text_that_was_not_heard_was_never_written() -> None:
+    """Beside speech that was heard, there was silence."""
+    model = model_of("anew")
+    words, units = model.text_ids("one two three four five is what"), [1, 2, 3, 4, 5] * 7
+    talks = [
+        talk_of("anew", text=Forced(text), speech=Forced(units))
+        for text in (words, [*words[:3], *[model.marks.silent] * 4])
+    ]
+    for talk, kept in zip(talks, (3, None), strict=True):
+        spoken_to(talk, 0, 1)
+        answered(talk, 7)
+        talk.end(0, groups=5, words=kept)
+        talk.ask(0, "what is two")
+        talk.catch_up()
+    one, other = (talk.calls[0] for talk in talks)
+    assert one.columns().tokens.tolist() == other.columns().tokens.tolist()
+    torch.testing.assert_close(one.hidden, other.hidden, atol=1e-5, rtol=0)
+
+
 def test_an_answer_may_be_remembered_as_text_alone() -> None:
     """As if it had never been spoken; the rest of the conversation is not read anew."""
     aloud, written = talk_of("compatible"), talk_of("compatible")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,12 +17,14 @@ from duologue.desk import Desk
 from duologue.dialogue import Message, ToolCall
 from duologue.model.calls import said_and_called
 from duologue.model.picking import Picking
+from duologue.model.plain_text import marked_ids
 from duologue.session import Failed, Part, Speech, ToolReturned, Turn, Wrote
 from duologue.sound import Audio
 from duologue.systems import fun_audio_chat_turns
 from duologue.systems.fun_audio_chat import nano as nano_config
 from duologue.systems.fun_audio_chat_examples import Turn as Turned
 from duologue.systems.fun_audio_chat_examples import example, heard
+from duologue.systems.fun_audio_chat_history import Exchange, Round
 from duologue.systems.fun_audio_chat_results import in_tags, in_words
 from duologue.systems.fun_audio_chat_turns import Talker, Talking, nano, talker
 from small_fun_audio_chat import kept, small, voice
@@ -97,6 +100,86 @@ def test_no_sound_is_told_and_the_call_goes_on(folder: Path) -> None:
     (failed,) = one.reply(Turn(0, (), np.zeros(100, np.float32)))
     assert isinstance(failed, Failed)
     assert answer(one, 1) == answer(talker(folder), 0)
+
+
+MARKS = ("<|AUDIO|>", "<|audio_bos|>", "<|assistant|>", "<|end|>", "<|end|><|user|>", "<call>", "<<|AUDIO|>|AUDIO|>")
+
+
+def test_in_what_somebody_types_marks_are_letters(folder: Path) -> None:
+    """Nor are they marks in what was said before, or given back by a tool."""
+    one = talker(folder)
+    model, typed = one.talking.model, " one ".join(MARKS)
+    added = set(model.words.get_added_vocab().values()) - {model.words.unk_token_id}
+    for mark in MARKS:
+        assert not added & {*model.plain_ids(f"one {mark} two")}
+        read = marked_ids(model.words, in_words([json.dumps({"one": mark})]))
+        assert [token for token in read if token in added] == model.text_ids("<call></call>")
+    history = (Message("user", f"one {typed} two"), Message("assistant", f"three {typed}"))
+    text, _ = said(list(one.reply(Turn(1, history, text=typed))))
+    marks, columns = model.marks, one._talk.calls[0].columns()
+    given = columns.tokens[~columns.said[:, 0], 0].tolist()
+    turn = [*model.text_ids("<|user|>"), *marks.ends, *marks.answer]
+    assert [token for token in given if token in added] == 2 * turn
+    said(list(one.reply(Turn(2, (*history, Message("user", typed), Message("assistant", text)), text="one"))))
+
+
+def test_a_turn_that_fails_leaves_nothing_behind(folder: Path) -> None:
+    """All is read anew then, what was heard before it as it was heard."""
+    one, other = talker(folder), talker(folder)
+    text, _ = answer(one, 0)
+    answer(other, 0)
+    known = (Message("user", ""), Message("assistant", text), Message("user", "two"))
+    shared = one.talking
+    one.talking = replace(shared, utterance=lambda: Broken())
+    with pytest.raises(RuntimeError, match="broken"):
+        list(one.reply(Turn(1, known[:2], text="two")))
+    one.talking = shared
+    parts = other.reply(Turn(1, known[:2], text="two"))
+    next(parts)
+    parts.close()  # type: ignore[attr-defined]
+    other._failed = True
+    assert answer(one, 2, known, seed=1) == answer(other, 2, known, seed=1)
+    (failed,) = one.reply(Turn(3, known[:2], np.zeros(100, np.float32)))
+    assert isinstance(failed, Failed)
+    answer(one, 4, (*known[:2], Message("user", "")))
+    assert [exchange.heard is not None for exchange in one._exchanges] == [True, False, True]
+
+
+class Broken:
+    def say(self, units: Sequence[int], last: bool = False) -> Audio:
+        raise RuntimeError("broken")
+
+
+@pytest.mark.parametrize("words", [0, 1, 3])
+def test_of_an_answer_that_was_cut_the_words_that_were_heard_are_left(folder: Path, words: int) -> None:
+    one = talker(folder)
+    text, _ = said(list(one.reply(Turn(0, (), text="one"))))
+    heard = " ".join(text.split()[:words])
+    history = (Message("user", "one"), *[Message("assistant", heard, interrupted=True)][:words])
+    one._recall(history)
+    model = one.talking.model
+    (exchange,) = one._exchanges
+    assert one._text(exchange.rounds[0]) == heard
+    columns = one._talk.calls[0].columns()
+    wrote = [token for token in columns.tokens[columns.said[:, 0], 0].tolist() if token not in model.marks[1:4]]
+    assert wrote == [*exchange.rounds[0].said, *model.marks.ends]
+    spoken = columns.said[:, 1:].any(1).sum()
+    assert spoken == len(exchange.rounds[0].said) + model.config.lead + 1
+
+
+def test_of_several_rounds_the_last_is_cut_where_it_was_heard(called: Talking) -> None:
+    model, one = called.model, Talker(called)
+    for told in ("Okay then", "Okay then three", "Okay then three is", "Okay then three is one two."):
+        one._exchanges = [
+            Exchange(None, [Round([], model.text_ids(text)) for text in ("okay then", "three is one two .")])
+        ]
+        assert one._cut((Message("user"), Message("assistant", told, interrupted=True)))
+        assert one._text(one._exchanges[0].rounds[0]) == "Okay then"
+        last = one._text(one._exchanges[0].rounds[1])
+        assert f"okay then {last}".strip().lower() == told.lower()
+        parted = (Message("user"), Message("assistant", "Okay then"), Message("assistant", last, interrupted=True))
+        assert one._cut(parted)
+        assert one._text(one._exchanges[0].rounds[1]) == last
 
 
 def test_callers_share_the_weights(folder: Path) -> None:
@@ -178,7 +261,7 @@ def test_a_model_reads_its_results_as_it_was_taught_to(called: Talking, monkeypa
     ]
     tokens = example(model, lesson)["tokens"]
     assert one._talk.calls[0].columns().tokens.tolist() == tokens.tolist()
-    assert [each.asked for each in exchange.rounds] == ["", DONE]
+    assert [each.asked for each in exchange.rounds] == [[], model.text_ids(DONE)]
     goes_on = (Message("user", ""), Message("assistant", "Okay", interrupted=True))
     one._recall(goes_on)
     assert model.words.decode(exchange.rounds[0].said) == f"{TIMER} {NOTE}"
@@ -205,7 +288,7 @@ def test_without_tools_nothing_is_run(called: Talking, monkeypatch: pytest.Monke
 
 def test_results_are_told_in_words_and_in_tags() -> None:
     results = [json.dumps({"order": {"coffee_drink": "latte", "size": "small"}}), json.dumps({"notes": ["one", "two"]})]
-    assert in_words(results) == (
+    assert "".join(in_words(results)) == (
         "<call> order = coffee_drink = latte, size = small </call> <call> notes = one, two </call>"
     )
-    assert in_tags(results[1:]) == '<tool_response>\n{"notes": ["one", "two"]}\n</tool_response>'
+    assert "".join(in_tags(results[1:])) == '<tool_response>\n{"notes": ["one", "two"]}\n</tool_response>'

@@ -19,6 +19,7 @@ from transformers import PreTrainedConfig
 from duologue.layout import Layout
 from duologue.model.adapter import FrameStack
 from duologue.model.omni_ears import LiveEars
+from duologue.model.plain_text import plain_ids
 from duologue.model.refined_head import GroupedUnits, RefinedHead
 from duologue.model.tokens import Group, add_tokens
 from duologue.systems.fun_audio_chat import (
@@ -79,8 +80,13 @@ class FunAudioChat(nn.Module):
         return half_duplex(self.marks, self.unit_ids, self.config.group, speaks)
 
     def text_ids(self, text: str) -> list[int]:
+        """Of the chat's own text and of lessons: marks are marks."""
         ids: list[int] = self.words(text, add_special_tokens=False).input_ids
         return ids
+
+    def plain_ids(self, text: str) -> list[int]:
+        """Of what somebody says or writes: marks are letters."""
+        return plain_ids(self.words, text)
 
     def codes(self, units: Sequence[int]) -> list[int]:
         """Those units that are sound."""

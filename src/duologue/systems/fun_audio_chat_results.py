@@ -9,15 +9,16 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from duologue.model.plain_text import Mark
 from duologue.model.words import CALL, CALLED
 
-Results = Callable[[Sequence[str]], str]
-"""Results of calls, JSON texts in the order of the calls → what the model is told."""
+Results = Callable[[Sequence[str]], list[str]]
+"""Results of calls, JSON texts in the order of the calls → what the model is told, in pieces (`plain_text`)."""
 
 
-def in_words(results: Sequence[str]) -> str:
+def in_words(results: Sequence[str]) -> list[str]:
     """`<call> coffee_drink = latte, size = small </call>` for each."""
-    return " ".join(f"{CALL} {_spelt(json.loads(result))} {CALLED}" for result in results)
+    return _between(CALL, [f" {_spelt(json.loads(result))} " for result in results], CALLED, " ")
 
 
 def _spelt(value: Any) -> str:
@@ -26,6 +27,14 @@ def _spelt(value: Any) -> str:
     return ", ".join(map(_spelt, value)) if isinstance(value, list) else str(value)
 
 
-def in_tags(results: Sequence[str]) -> str:
+def in_tags(results: Sequence[str]) -> list[str]:
     """As Qwen's chat has it."""
-    return "\n".join(f"<tool_response>\n{result}\n</tool_response>" for result in results)
+    return _between("<tool_response>", [f"\n{result}\n" for result in results], "</tool_response>", "\n")
+
+
+def _between(opening: str, results: Sequence[str], closing: str, apart: str) -> list[str]:
+    return [
+        piece
+        for number, result in enumerate(results)
+        for piece in (Mark((apart if number else "") + opening), result, Mark(closing))
+    ]

@@ -29,6 +29,7 @@ from duologue.model.picking import Pick, Picking
 from duologue.sound import Audio
 from duologue.streaming import Memory
 from duologue.systems.fun_audio_chat import HEARD_HZ, MEMORY, STREAMS, UNIT_HZ
+from duologue.systems.fun_audio_chat_history import hushed
 from duologue.systems.fun_audio_chat_model import FunAudioChat
 from duologue.systems.fun_audio_chat_rows import Call, Rows, Utterance
 
@@ -74,11 +75,12 @@ class Talk:
 
     # ------------------------------------------------------------ a user's turn
 
-    def instruct(self, row: int, system: str | None = None) -> None:
-        """What stands before the first turn; without `system`, the chat's own."""
+    def instruct(self, row: int, system: str | Sequence[int] | None = None) -> None:
+        """What stands before the first turn, in text or its ids; without `system`, the chat's own."""
         chat = self.model.config.chat
         if system := chat.system if system is None else system:
-            self.rows.give(row, self._ids(chat.header.format(role="system") + system + chat.end))
+            opening, end = (self.model.text_ids(text) for text in (chat.header.format(role="system"), chat.end))
+            self.rows.give(row, [*opening, *self._ids(system), *end])
 
     def hear(self, row: int, audio: Audio, last: bool = False) -> None:
         """Samples of the user's [N] at 16 kHz, as they come in. `catch_up` reads what they tell.
@@ -107,13 +109,13 @@ class Talk:
         self._place(row, utterance, slots, 0)
         self._closed(row)
 
-    def ask(self, row: int, text: str = "") -> None:
-        """The user's turn is over: what was heard, and perhaps text, is to be answered."""
+    def ask(self, row: int, text: str | Sequence[int] = "") -> None:
+        """The user's turn is over: what was heard, and perhaps text (or its ids), is to be answered."""
         if self.calls[row].utterance is not None:
             raise ValueError(f"row {row} is still heard: hear it out with last=True before it is answered")
         opening = self._begun(row) or ("\n" if text else "")
-        ids = self._ids(opening + text + self.model.config.chat.end)
-        self.rows.give(row, [*ids, *self.model.marks.answer])
+        opened, end = (self.model.text_ids(mark) if mark else [] for mark in (opening, self.model.config.chat.end))
+        self.rows.give(row, [*opened, *self._ids(text), *end, *self.model.marks.answer])
 
     @torch.no_grad()
     def catch_up(self, rows: Sequence[int] | None = None) -> None:
@@ -132,7 +134,8 @@ class Talk:
         return self.model.config.chat.header.format(role="user")
 
     def _opened(self, row: int) -> Utterance:
-        self.rows.give(row, [*self._ids(self._begun(row)), self.model.marks.opens])
+        begun = self._begun(row)
+        self.rows.give(row, [*(self.model.text_ids(begun) if begun else []), self.model.marks.opens])
         self.catch_up([row])
         states, slots = (
             torch.zeros(0, width, device=self.model.lm.device)
@@ -169,8 +172,9 @@ class Talk:
         self.calls[row].open, self.calls[row].utterance = False, None
         raise ValueError(f"row {row}: {why}")
 
-    def _ids(self, text: str) -> list[int]:
-        return self.model.text_ids(text) if text else []
+    def _ids(self, text: str | Sequence[int]) -> list[int]:
+        """In text that somebody gave, marks are letters."""
+        return self.model.plain_ids(text) if isinstance(text, str) else list(text)
 
     # ------------------------------------------------------------ an answer
 
@@ -234,28 +238,41 @@ class Talk:
 
     # ------------------------------------------------------------ what is remembered of it
 
-    def end(self, row: int, groups: int | None = None, text: str | None = None) -> None:
+    def end(
+        self,
+        row: int,
+        groups: int | None = None,
+        text: str | Sequence[int] | None = None,
+        words: int | None = None,
+    ) -> None:
         """The answer is over, whether it had ended or not. The next turn does this, too.
 
         groups   of its speech that were heard; the rest is forgotten. None: all
-        text     what was heard of it, where text alone is remembered. None: its text up to there
+        text     what was heard of it: this alone is remembered. None: its text up to there, or how it was said
+        words    tokens of its text that were heard: beside speech, silence takes the place of the others; where there
+                 is none beside them, the answer ends. None: all
         """
         call = self.calls[row]
         if call.began is None:
             return
         said = call.driver.placed(call.began).tokens
         kept = len(said) if groups is None else self._columns(said, groups)
-        if self.model.config.history == "text" and self.rows.speaks:
-            words = self._words(said[:kept, 0].tolist()) if text is None else self._ids(text)
+        if text is not None or (self.model.config.history == "text" and self.rows.speaks):
+            kept_text = self._words(said[:kept, 0].tolist()) if text is None else self._ids(text)
             self.rows.back(row, call.began)
-            for token in words:
+            for token in kept_text:
                 call.driver.place([token])
+        elif words is not None:
+            stand, instead = hushed(call.driver.placed(call.began), kept, words, self.model.marks)
+            self.rows.back(row, call.began + stand)
+            for column in instead:
+                call.driver.place(column)
         elif kept < len(said):
             self.rows.back(row, call.began + kept)
         self._close(call)
 
-    def remember(self, row: int, text: str) -> None:
-        """An answer that was given elsewhere, as text."""
+    def remember(self, row: int, text: str | Sequence[int]) -> None:
+        """An answer that was given elsewhere, as text or its ids."""
         self._begin_answer(row)
         for token in self._ids(text):
             self.calls[row].driver.place([token])

@@ -2,27 +2,27 @@
 
 What is said goes into memory as it was heard: of an answer that was interrupted, the groups up to the last word that
 was heard. A turn that was no turn (somebody only paused) never was: the turns before it are then read anew, of sound
-what the ears made of it.
+what the ears made of it. So they are after a turn that failed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
-
-from torch import Tensor
 
 from duologue.desk import Desk
 from duologue.dialogue import Message, Tool
 from duologue.engines.llm import Toolbox
 from duologue.model.calls import said_and_called
 from duologue.model.picking import Pick, Picking
+from duologue.model.plain_text import marked_ids
 from duologue.model.words import CALL
 from duologue.session import Failed, Part, ToolReturned, Turn
 from duologue.systems import fun_audio_chat_nano
+from duologue.systems.fun_audio_chat_history import Exchange, Round, elsewhere, letters, words_of
 from duologue.systems.fun_audio_chat_model import FunAudioChat
 from duologue.systems.fun_audio_chat_results import Results, in_words
 from duologue.systems.fun_audio_chat_talk import SPEECH, Talk
@@ -58,27 +58,12 @@ class Talking:
     results: Results | None = None
 
 
-@dataclass
-class _Round:
-    """`asked` in text, what was typed or what calls gave back; `said` the ids of the words so far."""
-
-    asked: str
-    said: list[int] = field(default_factory=list)
-
-
-@dataclass
-class _Exchange:
-    """`heard`: the user's sound as the ears had it, in groups. There is another round after each call."""
-
-    heard: Tensor | None
-    rounds: list[_Round]
-
-
 class Talker:
     def __init__(self, talking: Talking, toolbox: Toolbox | None = None) -> None:
         self.talking, self.said_hz, self._toolbox = talking, talking.said_hz, toolbox
-        self._exchanges: list[_Exchange] = []
+        self._exchanges: list[Exchange] = []
         self._talk = self._fresh()
+        self._failed = False
 
     def reply(self, turn: Turn) -> Iterator[Part]:
         try:
@@ -86,7 +71,10 @@ class Talker:
             if turn.audio is not None or turn.text is not None:
                 self._hear(turn)
                 yield from self._answer()
-        except ValueError as error:
+        except Exception as error:
+            self._failed = True
+            if not isinstance(error, ValueError):
+                raise
             yield Failed(str(error))
 
     def _fresh(self) -> Talk:
@@ -103,11 +91,11 @@ class Talker:
             if not places:
                 raise ValueError(f"{len(turn.audio)} samples of sound: give at least 40 ms")
             heard = model.grouped(model.ears.start().push(turn.audio, last=True).states, places)
-        exchange = _Exchange(heard, [_Round("" if heard is not None else turn.text or "")])
+        exchange = Exchange(heard, [Round([] if heard is not None else model.plain_ids(turn.text or ""))])
         self._ask(exchange)
         self._exchanges.append(exchange)
 
-    def _ask(self, exchange: _Exchange) -> None:
+    def _ask(self, exchange: Exchange) -> None:
         if exchange.heard is not None:
             self._talk.heard(0, exchange.heard)
         self._talk.ask(0, exchange.rounds[0].asked)
@@ -115,40 +103,55 @@ class Talker:
     def _recall(self, history: tuple[Message, ...]) -> None:
         """Bring memory to what both know."""
         asked = [n for n, message in enumerate(history) if message.role == "user"]
-        if len(asked) > len(self._exchanges):
-            self._exchanges = list(_elsewhere(history, self.talking.model.text_ids))
-        elif len(asked) == len(self._exchanges):
+        known, goes_on = len(self._exchanges), not self._failed
+        del self._exchanges[len(asked) :]
+        if self._exchanges:
+            end = asked[known] if len(asked) > known else None
+            cut = self._cut(history[asked[len(self._exchanges) - 1] : end])
+        if goes_on and known == len(asked):
             if asked:
-                self._end_where_it_was_cut(history[asked[-1] :])
+                self._end(cut)
             return
-        else:
-            del self._exchanges[len(asked) :]
-            if asked:
-                self._cut(history[asked[-1] :])
-        self._talk = self._fresh()
+        if len(asked) > known:
+            self._exchanges += elsewhere(history[asked[known] :], self.talking.model.plain_ids)
+        self._read_anew()
+
+    def _read_anew(self) -> None:
+        self._failed, self._talk = True, self._fresh()
         for exchange in self._exchanges:
             self._ask(exchange)
             for number, each in enumerate(exchange.rounds):
                 if number:
                     self._talk.ask(0, each.asked)
-                self._talk.remember(0, self.talking.model.words.decode(each.said))
+                self._talk.remember(0, each.said)
+        self._failed = False
 
-    def _end_where_it_was_cut(self, since: tuple[Message, ...]) -> None:
+    def _end(self, cut: bool) -> None:
         """The words of an answer stand beside the groups that are spoken `lead` groups later."""
-        cut = self._cut(since)
-        config, said = self.talking.model.config, len(self._exchanges[-1].rounds[-1].said)
-        self._talk.end(0, said + config.lead if cut else None)
+        said = self._exchanges[-1].rounds[-1].said
+        if not cut:
+            self._talk.end(0)
+        elif self.talking.model.config.history == "text":
+            self._talk.end(0, text=said)
+        else:
+            self._talk.end(0, len(said) + self.talking.model.config.lead, words=len(said))
 
     def _cut(self, since: tuple[Message, ...]) -> bool:
         """Forget the words of the last answer that were not heard. Returns whether there were some. What was called was
         done, heard or not."""
+        *before, last = self._exchanges[-1].rounds
         answers = [message for message in since if message.role == "assistant" and message.text]
-        said = self._exchanges[-1].rounds[-1].said
-        if (answers and not answers[-1].interrupted) or self.talking.text_of(said, self._tools)[1]:
+        heard = sum(letters(message.text) for message in answers) - sum(letters(self._text(each)) for each in before)
+        if self._called(last) or (heard > 0 and not answers[-1].interrupted):
             return False
-        heard = sum(len(self.talking.model.text_ids(message.text)) for message in answers)
-        del said[heard:]
+        del last.said[words_of(last.said, heard, lambda ids: self._text(Round([], list(ids)))) :]
         return True
+
+    def _text(self, one: Round) -> str:
+        return self.talking.text_of(one.said, self._tools)[0]
+
+    def _called(self, one: Round) -> bool:
+        return bool(self.talking.text_of(one.said, self._tools)[1])
 
     @property
     def _tools(self) -> tuple[Tool, ...]:
@@ -166,33 +169,20 @@ class Talker:
                 yield part
             if talking.results is None or not returned:
                 return
-            self._exchanges[-1].rounds.append(_Round(talking.results(returned)))
-            self._talk.ask(0, self._exchanges[-1].rounds[-1].asked)
+            asked = marked_ids(talking.model.words, talking.results(returned))
+            self._exchanges[-1].rounds.append(Round(asked))
+            self._talk.ask(0, asked)
 
     def _steps(self) -> Iterator[Made]:
         """Groups of the answer."""
         model, said = self.talking.model, self._exchanges[-1].rounds[-1].said
-        silent = {model.marks.opens, model.marks.closes, model.marks.silent, *model.marks.ends}
+        silent = {model.marks.opens, model.marks.closes, model.marks.silent, model.marks.ends[0]}
         for _ in range(MOST_STEPS):
             (step,) = self._talk.step()
             said += [step.text] if step.text not in silent else []
             yield Made(said, model.codes(step.units), step.last)
             if step.last:
                 return
-
-
-def _elsewhere(history: tuple[Message, ...], ids_of: Callable[[str], list[int]]) -> Iterator[_Exchange]:
-    """The exchanges of a conversation that was held elsewhere, as text."""
-    exchange: _Exchange | None = None
-    for message in history:
-        if message.role == "user":
-            if exchange is not None:
-                yield exchange
-            exchange = _Exchange(None, [_Round(message.text)])
-        elif message.role == "assistant" and message.text and exchange is not None:
-            exchange.rounds[-1].said += ids_of(message.text)
-    if exchange is not None:
-        yield exchange
 
 
 # ---------------------------------------------------------------- a trained model
