@@ -5,8 +5,8 @@
 
 A mind rewrites each instruction as somebody would say it and answers it as one can speak; two voices say both; what
 cannot be said, or is not followed by a recogniser where one is named, is dropped with the reason. Run it again to go
-on where it was stopped. The folder then holds `audio/`, `manifest.jsonl` and `dropped.jsonl`. Units are extracted by
-whoever trains: they depend on the codec.
+on where it was stopped, with more instructions too; what an engine failed at is tried again then. The folder then holds
+`audio/`, `manifest.jsonl` and `dropped.jsonl`. Units are extracted by whoever trains: they depend on the codec.
 """
 
 from __future__ import annotations
@@ -14,20 +14,19 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
-from rich.progress import track
 
+import blocks
+from blocks import Row, keep
 from duologue.desk import Desk, questions
 from duologue.desk.transcript import plain
 from duologue.dialogue import Message
-from duologue.engines import EngineError
 from duologue.engines.asr import ASR
 from duologue.engines.llm import LLM
 from duologue.engines.named import mind, recogniser
@@ -35,10 +34,7 @@ from duologue.session import HEARD_HZ, Audio
 from duologue.sound.wav import write
 from duologue.synthesis import screen
 from duologue.synthesis.voice import Manner, speak, voices
-from duologue.whole import whole_file
 
-BLOCK = 32
-"""Instructions that are done, or after a kill done again, together."""
 MOST_WORDS = 120
 """Of an answer: more is not brief."""
 TRIES = 3
@@ -59,7 +55,6 @@ You answer by voice. Reply to the message below as a person would say it:
 3. to the point, in a few sentences at most.
 Reply with JSON alone: {"response": "..."}"""
 
-Row = dict[str, Any]
 Read = TypeVar("Read")
 
 
@@ -189,30 +184,22 @@ def text_fault(text: str) -> str | None:
 def make(
     folder: Path, asked: Sequence[str], writer: Writer, ears: ASR | None = None, workers: int = 4, seed: int = 0
 ) -> list[Row]:
-    """Everything that is not there yet; the rows of the manifest. The same whatever the number of workers."""
+    """Everything that is not there yet; the rows of the manifest. The same whatever the number of workers.
+
+    Raises ValueError for a folder of other instructions, EngineError where an engine failed: what is made is kept.
+    """
     (folder / "audio").mkdir(parents=True, exist_ok=True)
-    (folder / "blocks").mkdir(exist_ok=True)
-    blocks = [range(start, min(start + BLOCK, len(asked))) for start in range(0, len(asked), BLOCK)]
-    files = [folder / "blocks" / f"{block.start:07}.jsonl" for block in blocks]
-    missing = [(block, file) for block, file in zip(blocks, files, strict=True) if not file.exists()]
-    with ThreadPoolExecutor(workers) as pool:
-        for block, file in track(missing, "instructions", disable=not missing):
-            made = pool.map(lambda n: one(folder, n, asked[n], writer, ears, seed), block)
-            _keep(file, made)
-    rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
-    _keep(folder / "dropped.jsonl", (row for row in rows if "dropped" in row))
-    kept = [row for row in rows if "dropped" not in row]
-    _keep(folder / "manifest.jsonl", kept)
+    rows: list[Row] = [{"instruction": instruction} for instruction in asked]
+    made = blocks.made(folder, rows, lambda n: one(folder, n, asked[n], writer, ears, seed), workers, "instructions")
+    keep(folder / "dropped.jsonl", (row for row in made.rows if "dropped" in row))
+    kept = [row for row in made.rows if "dropped" not in row]
+    keep(folder / "manifest.jsonl", kept)
+    made.check()
     return kept
 
 
-def _keep(path: Path, rows: Iterable[Row]) -> None:
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    whole_file(path, lambda file: file.write(lines.encode()))
-
-
 def one(folder: Path, number: int, instruction: str, writer: Writer, ears: ASR | None, seed: int) -> Row:
-    """The line of one instruction: `path` is the question's sound; or why it was dropped."""
+    """The line of one instruction: `path` is the question's sound; or why it was dropped. Raises EngineError."""
     drawn = Random(f"{seed} {number}")
     row: Row = {"id": number, "instruction": instruction}
     try:
@@ -221,7 +208,7 @@ def one(folder: Path, number: int, instruction: str, writer: Writer, ears: ASR |
         user = Manner(drawn.choice(voices("train", "en")), round(drawn.uniform(0.92, 1.1), 3), drawn.randint(140, 190))
         spoken = {"question": speak(user, question), "answer": speak(Manner(ASSISTANT), answer)}
         _followed(question, spoken["question"], ears)
-    except (DroppedError, EngineError) as fault:
+    except DroppedError as fault:
         return row | {"dropped": str(fault)}
     paths = {name: f"audio/{number:07}_{name}.flac" for name in spoken}
     for name, sound in spoken.items():

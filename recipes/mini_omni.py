@@ -4,8 +4,9 @@
 
 It takes the text model, the conversations, the ears and the codec that recipes/omni_flatten.py, recipes/nano_ears.py
 and recipes/nano_levels.py made in the folder; then the paper's three stages: the adapters, the language model's skill
-in text, all of it. Run it again to go on where it was stopped. It leaves `mini_omni/model` in the folder, which
-`duologue talk --system mini_omni --model runs/omni_flatten/mini_omni/model` talks with.
+in text, all of it. With `--records` it learns from what recipes/voice_assistant.py made, too. Run it again to go on
+where it was stopped. It leaves `mini_omni/model` in the folder, which `duologue talk --system mini_omni --model
+runs/omni_flatten/mini_omni/model` talks with.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 import torch
 
+import voice_assistant_reading
 from duologue.model.backbone import backbone, tokenizer_of
 from duologue.model.words import ASSISTANT, END, USER
 from duologue.systems import mini_omni
@@ -77,6 +79,8 @@ def main() -> None:
         heard_in = folder if options.conversations is None else few(folder, own / f"first_{options.conversations}")
         lessons = all_lessons(folder, heard_in, ears, words, found)
         practice = written(words, options.written)
+        if options.records:
+            lessons += voice_assistant_reading.lessons(options.records, ears, words, model.config.codes)
         learnt = tasks(model.config, lessons, practice)
     for stage in NANO:
         with timed(own, stage.name):
@@ -90,6 +94,9 @@ def parsed() -> argparse.Namespace:
     found = parser(__doc__)
     found.add_argument("--conversations", type=int, default=None, help="how many of each corpus, at most")
     found.add_argument("--written", type=int, default=WRITTEN, help="written questions")
+    found.add_argument(
+        "--records", type=Path, help="learn from these too: of VoiceAssistant-400K's layout, of its codec"
+    )
     found.add_argument("--seed", type=int, default=0)
     return found.parse_args()
 

@@ -10,7 +10,8 @@ A→A            the answer is spoken and written in one row
 A→A in batch   a second row writes beside it
 right          by the desk's program: what is written, and the speech as a recogniser hears it
 WER            of the speech, as heard, against the answer's own text
-steps, ms      until the first sound: steps of the model, and the time of computing those behind the first one
+steps, ms      until the first sound, from the end of the question: steps of the model; the time of computing, hearing
+               and reading the prompt included
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from duologue.systems.mini_omni import Task
 from duologue.systems.mini_omni_decoding import Decoding, answered
 from duologue.systems.mini_omni_turns import Talking, nano
 from duologue.whole import whole_file
+from llama_omni_pace import Clock
 from llama_omni_table import recorded
 
 RESULTS = "mini_omni_table.json"
@@ -131,25 +133,28 @@ def measured_way(
     return Way(score(answers), median(steps) if steps else None, median(times) if times else None)
 
 
-def said(talking: Talking, turns: Sequence[Audio], task: Task, parallel: bool) -> Made:
+def said(
+    talking: Talking, turns: Sequence[Audio], task: Task, parallel: bool, clock: Clock = time.perf_counter
+) -> Made:
     """The answer to the last turn; those to the others are remembered."""
     history = list[tuple[Tensor, Sequence[int]]]()
-    for audio in turns[:-1]:
+    for audio in turns:
+        began = clock()
         question = mini_omni.Question(task, talking.hears(audio), (), tuple(history))
-        history.append((question.sounds[-1], answer(talking, question, parallel).ids))
-    return answer(talking, mini_omni.Question(task, talking.hears(turns[-1]), (), tuple(history)), parallel)
+        made = answer(talking, question, parallel, began, clock)
+        history.append((question.sounds[-1], made.ids))
+    return made
 
 
-def answer(talking: Talking, question: mini_omni.Question, parallel: bool) -> Made:
-    """One answer, its sound made as it comes."""
+def answer(talking: Talking, question: mini_omni.Question, parallel: bool, began: float, clock: Clock) -> Made:
+    """One answer, its sound made as it comes, to a question that was over when the clock showed `began`."""
     how, utterance = Decoding(parallel=parallel, most_steps=MOST_STEPS), talking.utterance()
-    ids, sounds, first, began = list[int](), list[Audio](), None, 0.0
+    ids, sounds, first = list[int](), list[Audio](), None
     for number, step in enumerate(answered(talking.model, question, how), 1):
-        began = began or time.perf_counter()
         ids += [] if step.text is None else [step.text]
         sounds.append(utterance.say(step.frame or ()))
         if first is None and len(sounds[-1]):
-            first = (number, 1000 * (time.perf_counter() - began))
+            first = (number, 1000 * (clock() - began))
     sounds.append(utterance.say((), last=True))
     return Made(tuple(ids), resample(np.concatenate(sounds), talking.said_hz, HEARD_HZ), *(first or (None, None)))
 

@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 
 from conftest import need
+from duologue.engines import EngineError
 from duologue.engines.llm import OpenAIChat
 from duologue.sound.wav import read_channels
 from endpoint import Endpoint
@@ -48,6 +50,42 @@ def test_what_is_done_is_not_done_again_and_the_rest_is_the_same(tmp_path: Path)
     assert (tmp_path / "cut" / "blocks" / "0000000.jsonl").stat().st_mtime_ns == kept
     for path in (tmp_path / "whole" / "audio").iterdir():
         assert path.read_bytes() == (tmp_path / "cut" / "audio" / path.name).read_bytes()
+
+
+def test_more_instructions_are_added_and_others_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = recipe("instruct_s2s")
+    monkeypatch.setattr(made, "speak", lambda manner, text: np.zeros(160, np.float32))
+    many = ASKED[:2] * 50
+    made.make(tmp_path, many[:40], made.ByDesk(), workers=1)
+    rows = made.make(tmp_path, many, made.ByDesk(), workers=1)
+    assert [(row["id"], row["instruction"]) for row in rows] == [*enumerate(many)]
+    assert made.make(tmp_path, many[:40], made.ByDesk(), workers=1) == rows[:40]
+    with pytest.raises(
+        ValueError, match=r"holds row 1 with the instruction .*spider have\?', not 'Why .*another folder"
+    ):
+        made.make(tmp_path, ["What is 12 plus 7?", "Why is the sky blue?"], made.ByDesk(), workers=1)
+
+
+def test_what_an_engine_failed_at_is_done_in_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = recipe("instruct_s2s")
+    monkeypatch.setattr(made, "speak", lambda manner, text: np.zeros(160, np.float32))
+
+    class Limited(made.ByDesk):  # type: ignore[misc, name-defined]
+        left = 3
+
+        def answer(self, question: str) -> str:
+            self.left -= 1
+            if self.left < 0:
+                raise EngineError("rate limit")
+            return str(super().answer(question))
+
+    many = ASKED[:2] * 50
+    with pytest.raises(EngineError, match=r"61 rows could not be made \(rate limit\): .* run this again"):
+        made.make(tmp_path, many, Limited(), workers=1)
+    assert len((tmp_path / "manifest.jsonl").read_text().splitlines()) == 3
+    assert (tmp_path / "dropped.jsonl").read_text() == ""
+    rows = made.make(tmp_path, many, made.ByDesk(), workers=1)
+    assert [row["id"] for row in rows] == [*range(100)]
 
 
 def test_a_mind_is_asked_twice_and_read_leniently() -> None:

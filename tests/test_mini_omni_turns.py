@@ -17,8 +17,9 @@ from duologue.session import Failed, Part, Speech, Turn, Wrote
 from duologue.sound import Audio
 from duologue.sound.vad import EnergyVad
 from duologue.systems.mini_omni import Question
+from duologue.systems.mini_omni_aloud import Frames, paced
 from duologue.systems.mini_omni_decoding import Decoding, answered
-from duologue.systems.mini_omni_turns import Frames, Talker, Talking, nano, paced, stacked, talker
+from duologue.systems.mini_omni_turns import Talker, Talking, nano, stacked, talker
 from duologue.talk import converse
 from duologue.turns import TurnSession
 from duologue.units import snac_nano
@@ -138,6 +139,38 @@ def test_no_sound_is_told_and_the_call_goes_on(talking: Talking) -> None:
     (failed,) = one.reply(Turn(0, (), np.zeros(0, np.float32)))
     assert isinstance(failed, Failed)
     assert answer(one, 1) == answer(Talker(talking, how=HOW), 0)
+
+
+def test_what_was_heard_outlives_a_turn_that_failed(talking: Talking) -> None:
+    """One in which nothing could be heard, and one that failed while it was answered."""
+    one, two = Talker(talking, how=HOW), Talker(talking, how=HOW)
+    text, _ = answer(one, 0)
+    assert answer(two, 0)[0] == text
+    before = (Message("user", ""), Message("assistant", text))
+    assert [type(part) for part in one.reply(Turn(1, before, np.zeros(0, np.float32)))] == [Failed]
+    one.talking = replace(talking, hears=lambda audio: torch.full_like(talking.hears(audio), torch.nan))
+    after = (*before, Message("user", ""))
+    assert [type(part) for part in one.reply(Turn(2, after, sound()))] == [Failed]
+    one.talking = talking
+    third = answer(one, 3, (*after, Message("user", "")), seed=2)
+    assert third == answer(two, 1, before, seed=2)
+    assert third != answer(Talker(talking, how=HOW), 0, (), seed=2)
+
+
+def test_numbers_that_are_too_large_are_told_and_the_call_goes_on(talking: Talking) -> None:
+    """Told once, in the states or in the logits alone, and in the middle of an answer."""
+    lm, rows = talking.model.lm, talking.model.added.books.head.weight
+    one, two = Talker(talking, how=HOW), Talker(talking, how=HOW)
+    for weight in (lm.model.norm.weight, rows):
+        kept = weight.data.clone()
+        parts = one.reply(Turn(0, (), sound()))
+        next(parts)
+        weight.data.fill_(torch.inf)
+        *_, failed = parts
+        assert isinstance(failed, Failed)
+        assert "no finite numbers in float32" in failed.message
+        weight.data.copy_(kept)
+    assert answer(one, 1, (Message("user", ""), Message("assistant", "two")), 1) == answer(two, 0, (), 1)
 
 
 def test_it_talks_in_a_session(talking: Talking) -> None:

@@ -184,6 +184,14 @@ def step(model: Any, state: State, inputs: Tensor, rows: Rows = None, counts: Se
     return hidden
 
 
+def finite(numbers: Tensor) -> Tensor:
+    """States or logits as they are. Raises FloatingPointError where some are too large for their precision."""
+    if not torch.isfinite(numbers).all():
+        dtype = str(numbers.dtype).removeprefix("torch.")
+        raise FloatingPointError(f"states that are no finite numbers in {dtype}: load the model in bfloat16 or float32")
+    return numbers
+
+
 def _check_inputs(state: State, inputs: Tensor, rows: list[int], fresh: Tensor) -> None:
     most = state.memory.slots if state.memory.sink is None else state.memory.spare
     if not len(inputs) == len(rows) == len(fresh) == len(set(rows)):

@@ -26,7 +26,7 @@ from duologue.model.ctc import Collapse
 from duologue.model.picking import Picking
 from duologue.model.prompt import SPEECH
 from duologue.sound import Audio
-from duologue.streaming import Memory, start, step
+from duologue.streaming import Memory, finite, start, step
 from duologue.systems.llama_omni import LlamaOmni
 
 MEMORY = Memory(slots=4096)
@@ -245,11 +245,3 @@ class _Speaker:
         states, self._unspoken = torch.stack(self._unspoken)[None], []
         labels: list[int] = finite(self._decoder.step(states, self._state))[0].argmax(-1).tolist()
         return self._collapse.push(labels)
-
-
-def finite(numbers: Tensor) -> Tensor:
-    """The numbers as they are. Raises FloatingPointError where some are too large for their precision."""
-    if not torch.isfinite(numbers).all():
-        dtype = str(numbers.dtype).removeprefix("torch.")
-        raise FloatingPointError(f"states that are no finite numbers in {dtype}: load the model in bfloat16 or float32")
-    return numbers

@@ -18,7 +18,7 @@ from transformers.generation.logits_process import TemperatureLogitsWarper, TopK
 
 from duologue.layout import Column, Grid, Hear, Layout, Put, Say, weave
 from duologue.layout.columns import Run
-from duologue.streaming import Memory, start, step
+from duologue.streaming import Memory, finite, start, step
 from duologue.systems.mini_omni import (
     AUDIO,
     BOOKS,
@@ -65,7 +65,8 @@ class Choosing:
         return logits.softmax(-1)
 
     def chosen(self, logits: Tensor, draw: torch.Generator) -> list[int]:
-        """[N, n] → [N]."""
+        """[N, n] → [N]. Raises FloatingPointError where the likeliest is no finite number."""
+        finite(logits.amax(-1))
         if self.greedy:
             return logits.argmax(-1).tolist()
         return torch.multinomial(self.distribution(logits.float()), 1, generator=draw)[:, 0].tolist()
@@ -113,7 +114,8 @@ class Step:
 def answered(model: MiniOmni, question: Question, how: Decoding | None = None) -> Iterator[Step]:
     """The answer, each step when it is asked for: closing the iterator ends it.
 
-    Raises ValueError for a question that does not fit the model, or leaves no room for an answer.
+    Raises ValueError for a question that does not fit the model, or leaves no room for an answer, FloatingPointError
+    where numbers are too large for the precision.
     """
     rows = _Rows(model, question, how or Decoding())
     states, columns = rows.begin(), deque[tuple[int, ...]](maxlen=BOOKS + 1)
@@ -240,7 +242,7 @@ class _Rows:
         embedded = self._model.embedded(tokens.to(device), heard.to(device), features.to(device))
         with for_rows(len(rows), embedded.shape[-1]):
             text, audio = self._model.states(embedded, feed)
-        return States(text[:, -1], audio[:, -1])
+        return States(finite(text[:, -1]), finite(audio[:, -1]))
 
 
 def _filled(column: Column, said: dict[str, int]) -> tuple[int, ...]:

@@ -1,21 +1,18 @@
 """Mini-Omni takes turns: a `session.TurnTaker` for one caller.
 
 The reference answers one question and forgets it. Here earlier turns stand before a question: what was heard as it was
-heard, of the answers what the caller heard of them. A turn that was no turn (somebody only paused) never was. Where
-there is no room, the oldest turns are forgotten.
+heard, of the answers what the caller heard of them. A turn that was no turn (somebody only paused) never was, and of
+one that failed nothing is kept. Where there is no room, the oldest turns are forgotten.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from duologue.desk import Desk
@@ -25,19 +22,16 @@ from duologue.model import whisper
 from duologue.model.adapter import Ears
 from duologue.model.backbone import tokenizer_of
 from duologue.model.calls import said_and_called
-from duologue.session import Failed, Part, Speech, Turn
+from duologue.session import Failed, Part, Turn
 from duologue.sound import Audio
 from duologue.systems import mini_omni_folder, mini_omni_released
 from duologue.systems.mini_omni import Exchange, Question
+from duologue.systems.mini_omni_aloud import Frames, paced
 from duologue.systems.mini_omni_decoding import Decoding, answered
 from duologue.systems.mini_omni_model import MiniOmni
 from duologue.telling import Made, TextOf, told
 from duologue.units import nano_ears, snac, snac_nano
-from duologue.units.lookahead import Aloud, LookaheadDecoder
 from duologue.units.speaking import Utterance
-
-LETTERS_PER_S = 15.0
-"""Of speech, spaces included."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +55,13 @@ class Talking:
 
 @dataclass
 class _Asked:
-    """A turn: what was heard, or else what was typed, and the ids of what was said so far."""
+    """A turn: what was heard, or else what was typed, and the ids of what was said so far. One that `failed` is
+    counted, and does not stand before those that follow."""
 
-    heard: Tensor | None
-    typed: Sequence[int]
+    heard: Tensor | None = None
+    typed: Sequence[int] = ()
     said: list[int] = field(default_factory=list)
+    failed: bool = False
 
     @property
     def exchange(self) -> Exchange:
@@ -90,9 +86,8 @@ class Talker:
         try:
             self._recall(turn.history)
             if turn.audio is not None or turn.text is not None:
-                self._turns.append(self._asked(turn))
-                yield from self._answer()
-        except ValueError as error:
+                yield from self._answer(turn)
+        except (ValueError, FloatingPointError) as error:
             yield Failed(str(error))
 
     # ------------------------------------------------------------ what was said
@@ -121,9 +116,15 @@ class Talker:
 
     # ------------------------------------------------------------ what is said
 
-    def _answer(self) -> Iterator[Part]:
-        parts = told(self._steps(), self.talking.utterance(), self.talking.text_of, self._toolbox)
-        return paced(parts, self.said_hz)
+    def _answer(self, turn: Turn) -> Iterator[Part]:
+        self._turns.append(_Asked(failed=True))
+        self._turns[-1] = asked = self._asked(turn)
+        try:
+            parts = told(self._steps(), self.talking.utterance(), self.talking.text_of, self._toolbox)
+            yield from paced(parts, self.said_hz)
+        except Exception:
+            asked.failed = True
+            raise
 
     def _steps(self) -> Iterator[Made]:
         said = self._turns[-1].said
@@ -132,7 +133,8 @@ class Talker:
             yield Made(said, step.frame or (), False)
 
     def _question(self) -> Question:
-        *before, now = self._turns
+        *turns, now = self._turns
+        before = [turn for turn in turns if not turn.failed]
         room = self.talking.longest - (self._how.most_steps or 0) - now.steps
         while before and sum(turn.steps for turn in before) > room:
             del before[0]
@@ -154,50 +156,6 @@ def _elsewhere(history: tuple[Message, ...], ids_of: Callable[[str], Sequence[in
             turn.said += ids_of(message.text)
     if turn is not None:
         yield turn
-
-
-# ---------------------------------------------------------------- sound
-
-
-class Frames:
-    """An utterance of a decoder with several books: sound as soon as it is final, no tail lost."""
-
-    def __init__(self, decoder: LookaheadDecoder) -> None:
-        self._aloud, self._books = Aloud(decoder), decoder.books
-        self._state = self._aloud.start(1)
-
-    def say(self, units: Sequence[int], last: bool = False) -> Audio:
-        """The codes of whole frames, one frame after the other → sound [N]."""
-        codes = torch.tensor(units, dtype=torch.int64).view(-1, self._books).mT
-        (sound,) = self._aloud.say([codes], self._state, last)
-        return sound.clamp(-1, 1).numpy().astype(np.float32)
-
-
-def paced(parts: Iterable[Part], hz: int, letters_per_s: float = LETTERS_PER_S) -> Iterator[Part]:
-    """The same parts, each word with the sound in which it is about to be said: text is written far ahead of its
-    sound, and what is not heard was not said."""
-    waiting, letters, samples = list[str](), 0, 0
-    for part in parts:
-        if not isinstance(part, Speech):
-            yield part
-            continue
-        waiting += re.findall(r"\s*\S+|\s+", part.text)
-        samples += len(part.audio)
-        due = list[str]()
-        while waiting and letters < samples / hz * letters_per_s:
-            letters += len(waiting[0])
-            due.append(waiting.pop(0))
-        yield Speech(part.audio, "".join(due))
-    if waiting:
-        yield Speech(np.zeros(0, np.float32), "".join(waiting))
-
-
-def stacked(states: Tensor, number: int) -> Tensor:
-    """[T, D] → [T // number, number * D]. Raises ValueError for fewer states."""
-    features = states[: len(states) // number * number].reshape(-1, number * states.shape[1])
-    if not len(features):
-        raise ValueError(f"{len(states)} states of the ears are no feature: it takes {number}; give longer sound")
-    return features
 
 
 # ---------------------------------------------------------------- a trained model
@@ -238,6 +196,14 @@ def nano(folder: Path) -> Talking:
 def heard_by(ears: Ears, width: int, audio: Audio) -> Tensor:
     """As many states of the ears in one feature as make its width."""
     return stacked(ears.features(audio), width // ears.width)
+
+
+def stacked(states: Tensor, number: int) -> Tensor:
+    """[T, D] → [T // number, number * D]. Raises ValueError for fewer states."""
+    features = states[: len(states) // number * number].reshape(-1, number * states.shape[1])
+    if not len(features):
+        raise ValueError(f"{len(states)} states of the ears are no feature: it takes {number}; give longer sound")
+    return features
 
 
 @lru_cache(maxsize=1)
