@@ -115,7 +115,7 @@ def parsed() -> argparse.Namespace:
 
 def codec_units(codec: NanoCodec) -> Callable[[Audio], tuple[int, ...]]:
     """Units of an answer's sound, [N] at 16 kHz."""
-    return lambda audio: tuple(units_of(audio, codec.tokenizer).tolist())
+    return lambda audio: _unfilled(units_of(audio, codec.tokenizer).tolist())
 
 
 def untrained(folder: Path, seed: int) -> LlamaOmni:
@@ -137,11 +137,15 @@ def heard(
 
 
 def _spoken(answer: Stretch) -> tuple[int, ...]:
-    """Its units; none where it is cut. Two of unit 0 at the end look like filling up."""
-    units = () if answer.cut else answer.units
-    while units[-2:] == (0, 0):
+    """Its units; none where it is cut."""
+    return () if answer.cut else _unfilled(answer.units)
+
+
+def _unfilled(units: Sequence[int]) -> tuple[int, ...]:
+    """Two of unit 0 at the end look like filling up: one stays."""
+    while tuple(units[-2:]) == (0, 0):
         units = units[:-1]
-    return units
+    return tuple(units)
 
 
 def learn_to_answer(model: LlamaOmni, lessons: Sequence[Sequence[Exchange]], folder: Path, seed: int) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from duologue.data.encode import Stretch
 from duologue.units.nano_ears import WordEars
 from small_llama import tiny
+from small_units import codec
 from test_recipes import recipe
 
 
@@ -53,6 +57,24 @@ def test_words_are_aligned_once() -> None:
     for _ in range(3):
         place({"tokens": np.array(model.ids_of("two four")), "units": np.array([1, 2, 3])})
     assert aligner.asked == [("two", "four")]
+
+
+@pytest.mark.parametrize(
+    ("units", "expected"),
+    [((3, 3, 0, 0, 0), (3, 3, 0)), ((0, 0, 3, 0), (0, 0, 3, 0)), ((0, 0), (0,)), ((), ())],
+)
+def test_units_of_all_sources_end_alike(
+    units: tuple[int, ...], expected: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the dialogues, and those of sound files; an answer that is cut is not spoken."""
+    llama_omni, stretch = recipe("llama_omni"), Stretch("assistant", 0, units, "two")
+    monkeypatch.setattr(llama_omni, "units_of", lambda audio, tokenizer: np.array(units, np.int64))
+    words = np.zeros((1, 64), np.float16)
+    told = [recipe("nano_ears").HeardExchange([], words, one) for one in (stretch, replace(stretch, cut=True))]
+    monkeypatch.setattr(llama_omni, "conversations", lambda *_: [told])
+    assert llama_omni.codec_units(codec())(np.zeros(9, np.float32)) == expected
+    ((whole, cut),) = llama_omni.heard(None, None, Path(), "", [])
+    assert (whole.units, cut.units) == (expected, ())
 
 
 @pytest.mark.parametrize(("asked", "known"), [("two four", True), ("two seven", False)])

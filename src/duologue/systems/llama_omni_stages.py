@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from duologue.data.tensors import Example, collate
 from duologue.model.adapter import IGNORED, SPEECH_ID
-from duologue.model.ctc import BlankWatch
+from duologue.model.ctc import BlankWatch, SpeechDecoder
 from duologue.systems.llama_omni import LlamaOmni
 from duologue.train.loss import Tensors, asked
 from duologue.train.stage import Stage
@@ -100,7 +100,7 @@ def speaking_examples(
     model: LlamaOmni, conversations: Iterable[Sequence[Exchange]], batch: int = 32
 ) -> Iterator[Example]:
     """Of each spoken answer its tokens [M], the states [M, D] that speak them, in half precision, and its units [N].
-    The language model reads so many conversations at once."""
+    The language model reads so many conversations at once. Raises ValueError for units that CTC cannot say."""
     left, end = iter(conversations), model.ids_of(model.config.chat.end)
     while together := list(islice(left, batch)):
         for exchanges, states in zip(together, _spoken_states(model, together), strict=True):
@@ -108,6 +108,7 @@ def speaking_examples(
             each = torch.split(states, [len(tokens) for tokens in answers])
             for exchange, tokens, own in zip(exchanges, answers, each, strict=True):
                 if exchange.units:
+                    _check_labels(model.speech, len(tokens), exchange.units, f"the answer {exchange.answer[:40]!r}")
                     units, said = np.array(exchange.units), np.ones(len(own), bool)
                     yield {"tokens": tokens, "states": own.half().numpy(), "units": units, "said": said}
 
@@ -120,9 +121,20 @@ def _spoken_states(model: LlamaOmni, conversations: Sequence[Sequence[Exchange]]
     return model.spoken_states(AnsweringLessons(model).eval().states(laid), labels)
 
 
+def _check_labels(speech: SpeechDecoder, tokens: int, units: Sequence[int], of: str) -> None:
+    """CTC learns nothing from what it cannot say, and is silent about it."""
+    labels = max(speech.sizes.labels_per_token * tokens, len(units))
+    if (needed := len(units) + sum(one == other for one, other in pairwise(units))) > labels:
+        raise ValueError(
+            f"{of} has {len(units)} units for {tokens} text tokens: they need {needed} labels, as equal ones need a "
+            f"blank between, and there are {labels}; leave it out, merge equal units, or give more labels_per_token "
+            f"than {speech.sizes.labels_per_token}"
+        )
+
+
 class SpeakingLessons(nn.Module):
     """The speech decoder, as the loop calls it (objective `OwnLoss`): nats of a unit. Raises AllBlankError where it
-    says nothing for long."""
+    says nothing for long, ValueError for units that CTC cannot say."""
 
     def __init__(self, model: LlamaOmni, watch: BlankWatch | None = None) -> None:
         super().__init__()
@@ -132,6 +144,9 @@ class SpeakingLessons(nn.Module):
         lengths = batch["said"].sum(1).tolist()
         states = [own[:length] for own, length in zip(batch["states"].float(), lengths, strict=True)]
         found = self.speech.loss(states, batch["units"])
+        for row in found.infeasible:
+            units = batch["units"][row]
+            _check_labels(self.speech, lengths[row], units[units != IGNORED].tolist(), f"row {row} of a batch")
         if self.training:
             self._watch.see(found.blank_share)
         return found.loss
