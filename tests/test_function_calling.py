@@ -20,8 +20,8 @@ from duologue.evaluate.function_calling import (
     accuracy_table,
     judge,
     judge_row,
-    read_calls,
 )
+from duologue.model.tagged_calls import read_calls
 
 
 def tool(name: str, required: tuple[str, ...] = (), **types: Any) -> Tool:

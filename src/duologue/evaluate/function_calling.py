@@ -8,7 +8,6 @@ included, so that figures can stand beside the published ones; where those score
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +18,9 @@ from rich.table import Table
 from duologue.dialogue import Tool, ToolCall
 from duologue.evaluate import acebench, bfcl
 from duologue.evaluate.distribution import Interval, bootstrap
+from duologue.model.tagged_calls import read_calls
 
 Rules = Literal["bfcl", "ace"]
-_CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -76,31 +75,6 @@ def judge_row(row: Mapping[str, Any], rules: Rules) -> Verdict:
     except ValueError:
         return Verdict("unreadable")
     return judge(calls, [_tool(entry) for entry in tools], truth, rules)
-
-
-def read_calls(text: str) -> list[ToolCall]:
-    r"""The calls in a model's text, `<tool_call>{"name": …, "arguments": {…}}</tool_call>` each. What is no JSON is
-    passed over; `\n` inside of it is a space; arguments that are a list of one object are that object.
-
-    Raises ValueError for an object that is no call.
-    """
-    calls = list[ToolCall]()
-    for block in _CALL.findall(text):
-        try:
-            entry = json.loads(block.replace("\\n", " "))
-        except json.JSONDecodeError:
-            continue
-        calls.append(_call(entry, len(calls)))
-    return calls
-
-
-def _call(entry: dict[str, Any], number: int) -> ToolCall:
-    name, arguments = entry.get("name"), entry.get("arguments")
-    if isinstance(arguments, list) and len(arguments) == 1:
-        arguments = arguments[0]
-    if not isinstance(name, str) or not isinstance(arguments, dict):
-        raise ValueError(f"no call of a function: {entry!r} has no name, or no object of arguments")
-    return ToolCall(f"call_{number}", name, json.dumps(arguments))
 
 
 def _tool(entry: Mapping[str, Any]) -> Tool:
