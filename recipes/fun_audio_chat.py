@@ -36,7 +36,7 @@ from duologue.systems.fun_audio_chat import LEARNT, Config, TwoRates, fine_tunin
 from duologue.systems.fun_audio_chat_examples import Turn, example, read
 from duologue.systems.fun_audio_chat_model import FunAudioChat
 from duologue.systems.fun_audio_chat_nano import WRITES, CausalEars, save
-from duologue.systems.fun_audio_chat_results import in_words
+from duologue.systems.fun_audio_chat_tools import returned_in_words
 from duologue.systems.llama_omni_stages import Exchange
 from duologue.systems.omni_flatten_examples import exchanges
 from duologue.train import Run, Stage, train
@@ -179,7 +179,7 @@ def turns(model: FunAudioChat, exchange: Exchange, desk: Desk, silence: int) -> 
     if mark:
         _, calls = parted(exchange.answer, desk.tools)
         yield Turn("assistant", mark + call)
-        yield Turn("user", "".join(in_words([desk.run(call) for call in calls])))
+        yield Turn("user", " ".join(returned_in_words([desk.run(call) for call in calls])))
     least = max(0, len(model.text_ids(said)) - model.config.lead) * model.config.group
     units = (*exchange.units, *[silence] * (least - len(exchange.units)))
     yield Turn("assistant", said, units=units if exchange.units else None)

@@ -32,7 +32,8 @@ from duologue.evaluate.function_calling_table import Accuracy, Column, accuracy,
 from duologue.evaluate.replies import AFTER_S, BEFORE_S, Replied, replied, turns_of
 from duologue.session import HEARD_HZ, Audio, Turn
 from duologue.synthesis import Plan
-from duologue.systems.fun_audio_chat_turns import Talker, Talking, nano
+from duologue.systems.fun_audio_chat_trained import nano
+from duologue.systems.fun_audio_chat_turns import Talker, Talking
 from nano_units_speech import prepare
 from omni_flatten_data import noises_in
 

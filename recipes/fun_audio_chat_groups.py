@@ -35,7 +35,8 @@ from duologue.systems import fun_audio_chat
 from duologue.systems.fun_audio_chat import LEARNT, TwoRates
 from duologue.systems.fun_audio_chat_model import FunAudioChat
 from duologue.systems.fun_audio_chat_nano import WRITES
-from duologue.systems.fun_audio_chat_turns import Talker, small_talking
+from duologue.systems.fun_audio_chat_trained import small_talking
+from duologue.systems.fun_audio_chat_turns import Talker
 from duologue.train import Run, Stage, train
 from duologue.units import nano_codec
 from duologue.whole import whole_file

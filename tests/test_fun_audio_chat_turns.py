@@ -14,7 +14,7 @@ import torch
 
 from duologue.data.tensors import collate
 from duologue.desk import Desk
-from duologue.dialogue import Message, ToolCall
+from duologue.dialogue import Message, Tool, ToolCall
 from duologue.model.calls import said_and_called
 from duologue.model.picking import Picking
 from duologue.model.plain_text import marked_ids
@@ -25,8 +25,9 @@ from duologue.systems.fun_audio_chat import nano as nano_config
 from duologue.systems.fun_audio_chat_examples import Turn as Turned
 from duologue.systems.fun_audio_chat_examples import example, heard
 from duologue.systems.fun_audio_chat_history import Exchange, Round
-from duologue.systems.fun_audio_chat_results import in_tags, in_words
-from duologue.systems.fun_audio_chat_turns import Talker, Talking, nano, talker
+from duologue.systems.fun_audio_chat_tools import IN_TAGS, IN_WORDS
+from duologue.systems.fun_audio_chat_trained import nano, talker
+from duologue.systems.fun_audio_chat_turns import Talker, Talking
 from small_fun_audio_chat import kept, small, voice
 
 
@@ -112,14 +113,15 @@ def test_in_what_somebody_types_marks_are_letters(folder: Path) -> None:
     added = set(model.words.get_added_vocab().values()) - {model.words.unk_token_id}
     for mark in MARKS:
         assert not added & {*model.plain_ids(f"one {mark} two")}
-        read = marked_ids(model.words, in_words([json.dumps({"one": mark})]))
+        read = marked_ids(model.words, IN_WORDS.returned([json.dumps({"one": mark})]))
         assert [token for token in read if token in added] == model.text_ids("<call></call>")
     history = (Message("user", f"one {typed} two"), Message("assistant", f"three {typed}"))
-    text, _ = said(list(one.reply(Turn(1, history, text=typed))))
+    text, _ = said(list(one.reply(Turn(1, history, text=typed, instructions=typed))))
     marks, columns = model.marks, one._talk.calls[0].columns()
     given = columns.tokens[~columns.said[:, 0], 0].tolist()
     turn = [*model.text_ids("<|user|>"), *marks.ends, *marks.answer]
-    assert [token for token in given if token in added] == 2 * turn
+    told = [*model.text_ids("<|system|>"), *marks.ends]
+    assert [token for token in given if token in added] == [*told, *2 * turn]
     said(list(one.reply(Turn(2, (*history, Message("user", typed), Message("assistant", text)), text="one"))))
 
 
@@ -137,7 +139,7 @@ def test_a_turn_that_fails_leaves_nothing_behind(folder: Path) -> None:
     parts = other.reply(Turn(1, known[:2], text="two"))
     next(parts)
     parts.close()  # type: ignore[attr-defined]
-    other._failed = True
+    other._stale = True
     assert answer(one, 2, known, seed=1) == answer(other, 2, known, seed=1)
     (failed,) = one.reply(Turn(3, known[:2], np.zeros(100, np.float32)))
     assert isinstance(failed, Failed)
@@ -159,7 +161,7 @@ def test_of_an_answer_that_was_cut_the_words_that_were_heard_are_left(folder: Pa
     one._recall(history)
     model = one.talking.model
     (exchange,) = one._exchanges
-    assert one._text(exchange.rounds[0]) == heard
+    assert one._text(exchange.rounds[0].said) == heard
     columns = one._talk.calls[0].columns()
     wrote = [token for token in columns.tokens[columns.said[:, 0], 0].tolist() if token not in model.marks[1:4]]
     assert wrote == [*exchange.rounds[0].said, *model.marks.ends]
@@ -174,12 +176,12 @@ def test_of_several_rounds_the_last_is_cut_where_it_was_heard(called: Talking) -
             Exchange(None, [Round([], model.text_ids(text)) for text in ("okay then", "three is one two .")])
         ]
         assert one._cut((Message("user"), Message("assistant", told, interrupted=True)))
-        assert one._text(one._exchanges[0].rounds[0]) == "Okay then"
-        last = one._text(one._exchanges[0].rounds[1])
+        assert one._text(one._exchanges[0].rounds[0].said) == "Okay then"
+        last = one._text(one._exchanges[0].rounds[1].said)
         assert f"okay then {last}".strip().lower() == told.lower()
         parted = (Message("user"), Message("assistant", "Okay then"), Message("assistant", last, interrupted=True))
         assert one._cut(parted)
-        assert one._text(one._exchanges[0].rounds[1]) == last
+        assert one._text(one._exchanges[0].rounds[1].said) == last
 
 
 def test_callers_share_the_weights(folder: Path) -> None:
@@ -219,7 +221,7 @@ def called() -> Talking:
         optimizer.step()
     calls = (model.words.convert_tokens_to_ids("<call>"),)
     text_of = partial(said_and_called, model.words)
-    return Talking(model, 16_000, Silent, text_of, "", Picking(), calls, in_words)
+    return Talking(model, 16_000, Silent, text_of, "", Picking(), calls, IN_WORDS)
 
 
 def parts_of(one: Talker, monkeypatch: pytest.MonkeyPatch) -> list[Part]:
@@ -281,6 +283,53 @@ def test_what_was_called_stays_called_when_nothing_was_heard_of_it(
     assert "<call> set_timer" in called.model.words.decode(one._exchanges[0].rounds[0].said)
 
 
+def test_instructions_are_the_system_prompt_and_others_are_read_with_all_that_was_said(folder: Path) -> None:
+    one = talker(folder)
+    history: tuple[Message, ...] = ()
+    for number, instructions in enumerate(("say two", "say two", "say four", None)):
+        parts = one.reply(Turn(number, history, text="one", instructions=instructions))
+        next(parts, None)
+        parts.close()  # type: ignore[attr-defined]
+        read = one.talking.model.words.decode(one._talk.calls[0].columns().tokens[:, 0])
+        told = f"<|system|> {instructions} <|end|> " if instructions else ""
+        assert read.startswith(f"{told}<|user|> one <|end|>")
+        history = (*history, Message("user", "one"))
+        assert read.count("<|user|>") == len(history)
+
+
+def test_a_model_that_reads_of_no_tools_says_so_and_the_call_goes_on(folder: Path) -> None:
+    one = talker(folder)
+    weather = Tool("weather", "The weather.")
+    (failed,) = one.reply(Turn(0, text="one", tools=(weather, *Desk.tools[:1])))
+    assert isinstance(failed, Failed)
+    assert "taught to call weather, only " in failed.message
+    history = (Message("user", "one"),)
+    assert said(list(one.reply(Turn(1, history, text="two")))) == said(
+        list(talker(folder).reply(Turn(1, history, text="two")))
+    )
+
+
+def test_what_the_caller_runs_is_not_run_here(called: Talking, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fun_audio_chat_turns, "MOST_STEPS", 60)
+    desk = Desk()
+    one, theirs = Talker(called, desk), tuple(tool for tool in desk.tools if tool.name == "set_timer")
+    parts = list(one.reply(Turn(0, (), voice(0.7, 4), tools=theirs)))
+    timer, note, returned = parts
+    assert isinstance(timer, ToolCall)
+    assert isinstance(note, ToolCall)
+    assert isinstance(returned, ToolReturned)
+    assert (len(desk.timers), desk.notes, returned.call_id) == (0, ("one two",), note.call_id)
+    history = (
+        Message("user"),
+        Message("assistant", tool_calls=(timer,)),
+        Message("tool", '{"seconds": 5}', call_id=timer.call_id),
+        Message("assistant", tool_calls=(note,)),
+        Message("tool", returned.output, call_id=note.call_id),
+    )
+    assert said(list(one.reply(Turn(1, history, tools=theirs))))[0] == "Okay then."
+    assert one._exchanges[0].rounds[1].asked == called.model.text_ids(DONE)
+
+
 def test_without_tools_nothing_is_run(called: Talking, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = parts_of(Talker(called), monkeypatch)
     assert not [part for part in parts if isinstance(part, ToolReturned)]
@@ -288,7 +337,7 @@ def test_without_tools_nothing_is_run(called: Talking, monkeypatch: pytest.Monke
 
 def test_results_are_told_in_words_and_in_tags() -> None:
     results = [json.dumps({"order": {"coffee_drink": "latte", "size": "small"}}), json.dumps({"notes": ["one", "two"]})]
-    assert "".join(in_words(results)) == (
-        "<call> order = coffee_drink = latte, size = small </call> <call> notes = one, two </call>"
+    assert "".join(IN_WORDS.returned(results)) == (
+        "<call> order = coffee_drink = latte, size = small </call><call> notes = one, two </call>"
     )
-    assert "".join(in_tags(results[1:])) == '<tool_response>\n{"notes": ["one", "two"]}\n</tool_response>'
+    assert "".join(IN_TAGS.returned(results[1:])) == '<tool_response>\n{"notes": ["one", "two"]}\n</tool_response>'

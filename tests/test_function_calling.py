@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from duologue.desk.errands import TOOLS
 from duologue.dialogue import Tool, ToolCall
 from duologue.evaluate.bfcl import exactly
-from duologue.evaluate.function_calling import Rules, Verdict, judge, judge_row, read_calls
+from duologue.evaluate.function_calling import Rules, Verdict, judge, judge_row
 from duologue.evaluate.function_calling_table import COLUMNS, REPORTED, Accuracy, Column, accuracy, accuracy_table
 from duologue.evaluate.strict_calls import assigned, same
+from duologue.model.tagged_calls import read_calls
 
 
 def tool(name: str, required: tuple[str, ...] = (), **types: Any) -> Tool:

@@ -24,9 +24,17 @@ class Made(NamedTuple):
     last: bool
 
 
-def told(steps: Iterable[Made], utterance: Utterance, text_of: TextOf, toolbox: Toolbox | None) -> Iterator[Part]:
-    """The parts of an answer. Tools are run here; what was written since the last sound goes with the next one."""
-    tools = () if toolbox is None else toolbox.tools
+def told(
+    steps: Iterable[Made],
+    utterance: Utterance,
+    text_of: TextOf,
+    toolbox: Toolbox | None,
+    theirs: Sequence[Tool] = (),
+) -> Iterator[Part]:
+    """The parts of an answer. Tools are run here, but `theirs`, which the caller runs; what was written since the last
+    sound goes with the next one."""
+    named = {tool.name for tool in theirs}
+    tools = (*theirs, *(() if toolbox is None else toolbox.tools))
     written, unsaid, calls, last = "", "", 0, False
     for words, units, last in steps:
         text, found = text_of(words, tools)
@@ -36,7 +44,7 @@ def told(steps: Iterable[Made], utterance: Utterance, text_of: TextOf, toolbox: 
         for call in islice(found, calls, None):
             calls += 1
             yield call
-            if toolbox is not None:
+            if toolbox is not None and call.name not in named:
                 yield ToolReturned(call.call_id, toolbox.run(call))
         sound = utterance.say(units, last)
         if len(sound) or (last and unsaid):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from duologue.evaluate.function_calling import judge_row, read_calls
+from duologue.evaluate.function_calling import judge_row
+from duologue.model.tagged_calls import read_calls
 
 
 def verdicts(path: Path) -> None:

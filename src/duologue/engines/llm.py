@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from duologue.desk import Desk
 from duologue.dialogue import Message, Tool, ToolCall
 from duologue.engines import EngineError
+from duologue.model.tagged_calls import CLOSES, OPENS, chat_tool, possible_start
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionChunk
@@ -121,12 +122,6 @@ def _chat_message(message: Message) -> dict[str, Any]:
     return row
 
 
-def chat_tool(tool: Tool) -> dict[str, Any]:
-    """A tool in the chat format."""
-    function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
-    return {"type": "function", "function": function}
-
-
 # ---------------------------------------------------------------- local model
 
 
@@ -201,33 +196,25 @@ def _causal_lm(path_or_hub_id: str) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-_CALL_OPEN, _CALL_CLOSE = "<tool_call>", "</tool_call>"
-
-
 def split_tool_calls(written: Iterator[str]) -> Iterator[str | ToolCall]:
     """Text goes through as soon as it cannot be the beginning of a `<tool_call>`; calls come out whole."""
     text, calls = "", 0
     for piece in written:
         text += piece
-        while _CALL_OPEN in text and _CALL_CLOSE in text:
-            before, _, rest = text.partition(_CALL_OPEN)
-            body, _, text = rest.partition(_CALL_CLOSE)
+        while OPENS in text and CLOSES in text:
+            before, _, rest = text.partition(OPENS)
+            body, _, text = rest.partition(CLOSES)
             if before.strip():
                 yield before
             calls += 1
             yield _tool_call(body, f"call_{calls}")
-        if _CALL_OPEN not in text:
-            safe = len(text) - _possible_start(text)
+        if OPENS not in text:
+            safe = len(text) - possible_start(text)
             if safe:
                 yield text[:safe]
             text = text[safe:]
     if text.strip():
         yield text
-
-
-def _possible_start(text: str) -> int:
-    """How many of the last characters may be the beginning of the tag."""
-    return next((n for n in range(min(len(text), len(_CALL_OPEN)), 0, -1) if _CALL_OPEN.startswith(text[-n:])), 0)
 
 
 def _tool_call(body: str, call_id: str) -> ToolCall:

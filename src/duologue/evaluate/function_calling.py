@@ -9,16 +9,15 @@ strict verdict that stands beside theirs, `function_calling_table.py` the figure
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from duologue.dialogue import Tool, ToolCall
 from duologue.evaluate import acebench, bfcl, strict_calls
+from duologue.model.tagged_calls import read_calls
 
 Rules = Literal["bfcl", "ace"]
-_CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -85,32 +84,6 @@ def judge_row(row: Mapping[str, Any], rules: Rules, strict: bool = False) -> Ver
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return Verdict("schema")
     return judge(calls, tools, truth, rules, "parallel" not in str(row.get("test_category", "parallel")), strict)
-
-
-def read_calls(text: str) -> list[ToolCall]:
-    r"""The calls in a model's text, `<tool_call>{"name": …, "arguments": {…}}</tool_call>` each. What is no JSON is
-    passed over; `\n` inside of it is a space; arguments that are a list of one object are that object.
-
-    Raises ValueError for an object that is no call.
-    """
-    calls = list[ToolCall]()
-    for block in _CALL.findall(text):
-        try:
-            calls.append(_call(json.loads(block.replace("\\n", " ")), len(calls)))
-        except json.JSONDecodeError:
-            continue
-        except RecursionError as error:
-            raise ValueError("no call of a function: it is nested too deep to be read") from error
-    return calls
-
-
-def _call(entry: dict[str, Any], number: int) -> ToolCall:
-    name, arguments = entry.get("name"), entry.get("arguments")
-    if isinstance(arguments, list) and len(arguments) == 1:
-        arguments = arguments[0]
-    if not isinstance(name, str) or not isinstance(arguments, dict):
-        raise ValueError(f"no call of a function: {entry!r} has no name, or no object of arguments")
-    return ToolCall(f"call_{number}", name, json.dumps(arguments))
 
 
 def _tool(entry: Mapping[str, Any]) -> Tool:

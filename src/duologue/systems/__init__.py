@@ -45,10 +45,14 @@ def _mini_omni(model: str | Path | None = None, now: Callable[[], datetime] = da
     return mini_omni_turns.talker(model, now, Decoding(parallel=rows == 2))
 
 
-def _fun_audio_chat(model: str | Path | None = None, now: Callable[[], datetime] = datetime.now) -> TurnTaker:
-    from duologue.systems import fun_audio_chat_turns
+def _fun_audio_chat(
+    model: str | Path | None = None,
+    now: Callable[[], datetime] = datetime.now,
+    voice: str | Path | None = None,
+) -> TurnTaker:
+    from duologue.systems import fun_audio_chat_trained
 
-    return fun_audio_chat_turns.talker(model, now)
+    return fun_audio_chat_trained.talker(model, now, voice)
 
 
 def _omni_flatten(model: str | Path | None = None, now: Callable[[], datetime] = datetime.now) -> LayoutSession:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-from duologue.dialogue import Message
+from duologue.dialogue import Message, ToolCall
 from duologue.layout import Grid
 from duologue.systems.fun_audio_chat import Marks
 
 
 @dataclass
 class Round:
-    """Ids: `asked`, what was typed or what calls gave back; `said`, the words so far."""
+    """Ids: `asked`, what was typed or what calls gave back (`results` of them); `said`, the words so far. `called`:
+    whether there is a call among these."""
 
     asked: list[int]
     said: list[int] = field(default_factory=list)
+    results: int = 0
+    called: bool = False
 
 
 @dataclass
@@ -29,17 +33,33 @@ class Exchange:
     rounds: list[Round]
 
 
-def elsewhere(history: Sequence[Message], ids_of: Callable[[str], list[int]]) -> Iterator[Exchange]:
-    """The exchanges of a conversation that was held elsewhere, as text."""
-    exchange: Exchange | None = None
+class Ids(NamedTuple):
+    """Of what somebody says, of calls, and of what these gave back."""
+
+    said: Callable[[str], list[int]]
+    called: Callable[[Sequence[ToolCall]], list[int]]
+    returned: Callable[[Sequence[str]], list[int]]
+
+
+def elsewhere(history: Sequence[Message], ids: Ids) -> Iterator[Exchange]:
+    """The exchanges of a conversation that was held elsewhere, as text. Results after which nothing was said are left
+    out."""
+    exchange, results = Exchange(None, []), list[str]()
     for message in history:
         if message.role == "user":
-            if exchange is not None:
+            if exchange.rounds:
                 yield exchange
-            exchange = Exchange(None, [Round(ids_of(message.text))])
-        elif message.role == "assistant" and message.text and exchange is not None:
-            exchange.rounds[-1].said += ids_of(message.text)
-    if exchange is not None:
+            exchange, results = Exchange(None, [Round(ids.said(message.text))]), []
+        elif message.role == "tool":
+            results.append(message.text)
+        elif message.role == "assistant" and exchange.rounds:
+            if results:
+                exchange.rounds.append(Round(ids.returned(results), results=len(results)))
+                results = []
+            last = exchange.rounds[-1]
+            last.said += [*ids.said(message.text), *ids.called(message.tool_calls)]
+            last.called = last.called or bool(message.tool_calls)
+    if exchange.rounds:
         yield exchange
 
 

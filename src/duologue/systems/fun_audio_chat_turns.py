@@ -7,29 +7,21 @@ what the ears made of it. So they are after a turn that failed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from functools import lru_cache, partial
-from pathlib import Path
+from functools import partial
 
-from duologue.desk import Desk
-from duologue.dialogue import Message, Tool
+from duologue.dialogue import Message, Tool, ToolCall
 from duologue.engines.llm import Toolbox
-from duologue.model.calls import said_and_called
-from duologue.model.picking import Pick, Picking
+from duologue.model.picking import Pick
 from duologue.model.plain_text import marked_ids
-from duologue.model.words import CALL
 from duologue.session import Failed, Part, ToolReturned, Turn
-from duologue.systems import fun_audio_chat_nano
-from duologue.systems.fun_audio_chat_history import Exchange, Round, elsewhere, letters, words_of
+from duologue.systems.fun_audio_chat_history import Exchange, Ids, Round, elsewhere, letters, words_of
 from duologue.systems.fun_audio_chat_model import FunAudioChat
-from duologue.systems.fun_audio_chat_results import Results, in_words
 from duologue.systems.fun_audio_chat_talk import SPEECH, Talk
+from duologue.systems.fun_audio_chat_tools import Calling
 from duologue.telling import Made, TextOf, told
-from duologue.units import nano_codec
-from duologue.units.nano_codec import NanoCodec
-from duologue.units.speaking import Speaking, Utterance
+from duologue.units.speaking import Utterance
 
 MOST_STEPS = 200
 """Of an answer: 40 s."""
@@ -43,9 +35,11 @@ class Talking:
 
     utterance   begins to speak units of the model's; the sound is at `said_hz`
     text_of     what the words of an answer are
-    system      what stands before the first turn; None: the chat's own
-    instead     tokens that an answer may open with instead of speech: that of a call
-    results     how it is told what its calls gave back, so that it says more; None: it is not
+    system      what stands before the first turn, and before instructions; None: the chat's own
+    instead     tokens that an answer may open with instead of speech where there are tools: that of a call
+    calling     how it calls them, and is told of them and what they gave back, so that it says more; None: it is not
+    speaks      without it, it answers in text alone
+    most_steps  of an answer; None: MOST_STEPS
     """
 
     model: FunAudioChat
@@ -55,32 +49,81 @@ class Talking:
     system: str | None = None
     speech: Pick = SPEECH
     instead: tuple[int, ...] = ()
-    results: Results | None = None
+    calling: Calling | None = None
+    speaks: bool = True
+    most_steps: int | None = None
 
 
 class Talker:
     def __init__(self, talking: Talking, toolbox: Toolbox | None = None) -> None:
         self.talking, self.said_hz, self._toolbox = talking, talking.said_hz, toolbox
+        self._theirs: tuple[Tool, ...] = ()
+        self._system = self._opening(None)
         self._exchanges: list[Exchange] = []
         self._talk = self._fresh()
-        self._failed = False
+        self._stale = False
 
     def reply(self, turn: Turn) -> Iterator[Part]:
+        """A turn of nothing but history is answered where that ends in what the caller's tools gave back."""
         try:
+            self._instruct(turn)
             self._recall(turn.history)
+            returned = self._read_results(turn.history)
             if turn.audio is not None or turn.text is not None:
+                if returned:
+                    self._talk.remember(0, "")
                 self._hear(turn)
                 yield from self._answer()
+            elif returned:
+                yield from self._answer()
         except Exception as error:
-            self._failed = True
+            self._stale = True
             if not isinstance(error, ValueError):
                 raise
             yield Failed(str(error))
 
+    # ------------------------------------------------------------ what it is told before
+
+    def _instruct(self, turn: Turn) -> None:
+        """Raises ValueError for tools that the model can not be told of."""
+        calling, theirs = self.talking.calling, turn.tools or ()
+        known = [tool.name for tool in self._own]
+        strange = [tool.name for tool in theirs if tool.name not in known]
+        if strange and (calling is None or calling.offered is None):
+            raise ValueError(
+                f"this model was never taught to call {', '.join(strange)}, only {', '.join(known) or 'nothing'}: "
+                "offer it no other tools, or talk with one that reads of its tools, as the released one does"
+            )
+        before, self._theirs = (self._tools, self._system), theirs
+        self._system = self._opening(turn.instructions)
+        self._stale = self._stale or before != (self._tools, self._system)
+
+    def _opening(self, instructions: str | None) -> list[int]:
+        """What stands before the first turn."""
+        model, calling, system = self.talking.model, self.talking.calling, self.talking.system
+        said = [model.config.chat.system if system is None else system, instructions or ""]
+        pieces = [" ".join(filter(None, said))]
+        if self._tools and calling is not None and calling.offered is not None:
+            first, *rest = calling.offered(self._tools)
+            pieces = ["\n".join(filter(None, (*pieces, first))), *rest]
+        return marked_ids(model.words, pieces)
+
     def _fresh(self) -> Talk:
-        talk = Talk(self.talking.model, instead=self.talking.instead, speech=self.talking.speech)
-        talk.instruct(0, self.talking.system)
+        talking = self.talking
+        instead = talking.instead if self._tools else ()
+        talk = Talk(talking.model, speaks=talking.speaks, speech=talking.speech, instead=instead)
+        talk.instruct(0, self._system)
         return talk
+
+    @property
+    def _own(self) -> tuple[Tool, ...]:
+        return () if self._toolbox is None else self._toolbox.tools
+
+    @property
+    def _tools(self) -> tuple[Tool, ...]:
+        """Those of the caller come first."""
+        named = {tool.name for tool in self._theirs}
+        return (*self._theirs, *(tool for tool in self._own if tool.name not in named))
 
     # ------------------------------------------------------------ what was said
 
@@ -103,7 +146,7 @@ class Talker:
     def _recall(self, history: tuple[Message, ...]) -> None:
         """Bring memory to what both know."""
         asked = [n for n, message in enumerate(history) if message.role == "user"]
-        known, goes_on = len(self._exchanges), not self._failed
+        known, goes_on = len(self._exchanges), not self._stale
         del self._exchanges[len(asked) :]
         if self._exchanges:
             end = asked[known] if len(asked) > known else None
@@ -113,18 +156,18 @@ class Talker:
                 self._end(cut)
             return
         if len(asked) > known:
-            self._exchanges += elsewhere(history[asked[known] :], self.talking.model.plain_ids)
+            self._exchanges += elsewhere(history[asked[known] :], self._ids)
         self._read_anew()
 
     def _read_anew(self) -> None:
-        self._failed, self._talk = True, self._fresh()
+        self._stale, self._talk = True, self._fresh()
         for exchange in self._exchanges:
             self._ask(exchange)
             for number, each in enumerate(exchange.rounds):
                 if number:
                     self._talk.ask(0, each.asked)
                 self._talk.remember(0, each.said)
-        self._failed = False
+        self._stale = False
 
     def _end(self, cut: bool) -> None:
         """The words of an answer stand beside the groups that are spoken `lead` groups later."""
@@ -141,43 +184,73 @@ class Talker:
         done, heard or not."""
         *before, last = self._exchanges[-1].rounds
         answers = [message for message in since if message.role == "assistant" and message.text]
-        heard = sum(letters(message.text) for message in answers) - sum(letters(self._text(each)) for each in before)
-        if self._called(last) or (heard > 0 and not answers[-1].interrupted):
+        earlier = sum(letters(self._text(each.said)) for each in before)
+        heard = sum(letters(message.text) for message in answers) - earlier
+        if last.called or (heard > 0 and not answers[-1].interrupted):
             return False
-        del last.said[words_of(last.said, heard, lambda ids: self._text(Round([], list(ids)))) :]
+        del last.said[words_of(last.said, heard, self._text) :]
         return True
 
-    def _text(self, one: Round) -> str:
-        return self.talking.text_of(one.said, self._tools)[0]
+    def _text(self, said: Sequence[int]) -> str:
+        return self.talking.text_of(said, self._tools)[0]
 
-    def _called(self, one: Round) -> bool:
-        return bool(self.talking.text_of(one.said, self._tools)[1])
+    def _read_results(self, history: tuple[Message, ...]) -> bool:
+        """What the caller's tools gave back since then. Returns whether that was something."""
+        if not self._exchanges or self.talking.calling is None:
+            return False
+        rounds, since = self._exchanges[-1].rounds, max(n for n, each in enumerate(history) if each.role == "user")
+        results = [message.text for message in history[since:] if message.role == "tool"]
+        if new := results[sum(each.results for each in rounds) :]:
+            self._tell(new)
+        return bool(new)
+
+    def _tell(self, results: Sequence[str]) -> None:
+        asked = self._ids.returned(results)
+        self._exchanges[-1].rounds.append(Round(asked, results=len(results)))
+        self._talk.ask(0, asked)
 
     @property
-    def _tools(self) -> tuple[Tool, ...]:
-        return () if self._toolbox is None else self._toolbox.tools
+    def _ids(self) -> Ids:
+        model, calling = self.talking.model, self.talking.calling
+        if calling is None:
+            return Ids(model.plain_ids, lambda _: [], lambda _: [])
+        called, returned = calling.called, calling.returned
+        return Ids(
+            model.plain_ids,
+            lambda calls: marked_ids(model.words, called(calls)),
+            lambda results: marked_ids(model.words, returned(results)),
+        )
 
     # ------------------------------------------------------------ what is said
 
     def _answer(self) -> Iterator[Part]:
-        """What is said, what is called, and what is said of the results."""
-        talking = self.talking
+        """What is said, what is called, and what is said of the results. A call that is the caller's ends it."""
+        theirs = {tool.name for tool in self._theirs}
         for _ in range(MOST_ROUNDS):
-            returned = list[str]()
-            for part in told(self._steps(), talking.utterance(), talking.text_of, self._toolbox):
-                returned += [part.output] if isinstance(part, ToolReturned) else []
+            returned, called = list[str](), list[str]()
+            for part in self._round():
+                if isinstance(part, ToolReturned):
+                    returned.append(part.output)
+                elif isinstance(part, ToolCall):
+                    called.append(part.name)
+                    self._exchanges[-1].rounds[-1].called = True
                 yield part
-            if talking.results is None or not returned:
+            if self.talking.calling is None or not returned or theirs & {*called}:
                 return
-            asked = marked_ids(talking.model.words, talking.results(returned))
-            self._exchanges[-1].rounds.append(Round(asked))
-            self._talk.ask(0, asked)
+            self._tell(returned)
+
+    def _round(self) -> Iterator[Part]:
+        """A space parts its words from those of the round before."""
+        talking = self.talking
+        before = any(self._text(each.said) for each in self._exchanges[-1].rounds[:-1])
+        text_of = partial(_apart, talking.text_of) if before else talking.text_of
+        return told(self._steps(), talking.utterance(), text_of, self._toolbox, self._theirs)
 
     def _steps(self) -> Iterator[Made]:
         """Groups of the answer."""
         model, said = self.talking.model, self._exchanges[-1].rounds[-1].said
         silent = {model.marks.opens, model.marks.closes, model.marks.silent, model.marks.ends[0]}
-        for _ in range(MOST_STEPS):
+        for _ in range(self.talking.most_steps or MOST_STEPS):
             (step,) = self._talk.step()
             said += [step.text] if step.text not in silent else []
             yield Made(said, model.codes(step.units), step.last)
@@ -185,25 +258,6 @@ class Talker:
                 return
 
 
-# ---------------------------------------------------------------- a trained model
-
-SHIPPED = Path(__file__).parents[1] / "weights" / "fun_audio_chat_nano"
-
-
-def talker(model: str | Path | None = None, now: Callable[[], datetime] = datetime.now) -> Talker:
-    """With a trained model (a folder with its codec; None: the nano one that comes along), the desk's tools at hand.
-    Raises ValueError, FileNotFoundError where there is none."""
-    return Talker(nano(Path(model or SHIPPED)), Desk(now))
-
-
-@lru_cache(maxsize=2)
-def nano(folder: Path) -> Talking:
-    """What the callers of the nano model in a folder share."""
-    return small_talking(fun_audio_chat_nano.load(folder), nano_codec.load(folder / nano_codec.CODEC))
-
-
-def small_talking(model: FunAudioChat, codec: NanoCodec) -> Talking:
-    """Of a nano model. It speaks what is likeliest."""
-    text_of, utterance = partial(said_and_called, model.words), partial(Speaking, codec)
-    calls = (model.words.convert_tokens_to_ids(CALL),)
-    return Talking(model, codec.said_hz, utterance, text_of, "", Picking(), calls, in_words)
+def _apart(text_of: TextOf, ids: Sequence[int], tools: Sequence[Tool]) -> tuple[str, tuple[ToolCall, ...]]:
+    said, calls = text_of(ids, tools)
+    return f" {said}" if said else "", calls

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from duologue.talk import Converser
 
 
-OWN = {"latency": "sync_llm", "omega": "llama_omni", "dtype": "llama_omni", "rows": "mini_omni"}
+OWN = {
+    "latency": "sync_llm",
+    "omega": "llama_omni",
+    "dtype": "llama_omni",
+    "rows": "mini_omni",
+    "voice": "fun_audio_chat",
+}
 """Options of one system alone, which its factory takes by the same name."""
 
 
@@ -24,11 +30,14 @@ def options(parser: argparse.ArgumentParser) -> None:
         default="clean_s2s",
         help="clean_s2s (cascade), llama_omni, mini_omni, fun_audio_chat; omni_flatten, sync_llm (full duplex)",
     )
-    parser.add_argument("--model", default=None, help="folder of a trained model; default: the shipped one")
+    parser.add_argument("--model", default=None, help="folder or hub id of a trained model; default: the shipped one")
     parser.add_argument("--latency", type=int, help="sync_llm: chunks by which the user is known late (default: 1)")
     parser.add_argument("--omega", type=float, help="llama_omni: units that make a segment of speech (default: 40)")
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "int8", "int4"], help="llama_omni: of its weights")
     parser.add_argument("--rows", type=int, choices=[1, 2], help="mini_omni: 2 answers batch-parallel (default), 1 not")
+    parser.add_argument(
+        "--voice", help="fun_audio_chat: CosyVoice 3, a folder or a hub id, for the released model; none: text alone"
+    )
     parser.add_argument("--asr", default="pocketsphinx", help="cascade: pocketsphinx, whisper:PATH or openai:MODEL")
     parser.add_argument("--llm", default="desk", help="cascade: desk, transformers:PATH or openai:MODEL")
     parser.add_argument(
