@@ -261,9 +261,9 @@ def test_timing_that_is_drawn_from_people_is_like_people() -> None:
 
 
 def test_what_happens_is_counted_by_the_minute_as_it_is_of_people() -> None:
-    """In 30 s: an "mm-hm" amid speech, a pause of 0.5 s, and one who cuts in 2 s early."""
+    """In 30 s: an "mm-hm" amid speech, a pause of 0.5 s, one who cuts in 2 s early and one who is 0.5 s early."""
     user = (Span(0, 10_000), Span(10_500, 16_000), Span(27_000, 30_000))
-    assistant = (Span(4_000, 4_500), Span(14_000, 26_000))
+    assistant = (Span(4_000, 4_500), Span(14_000, 27_500))
     found = calibration.against_people([events(Tracks(user, assistant, 30_000))])
     assert found.a_minute == {"backchannel": 2.0, "pause": 2.0, "interruption": 2.0}
     assert [list(column.cells)[1] for column in calibration.table({"here": found}).columns[-3:]] == ["2.00"] * 3
