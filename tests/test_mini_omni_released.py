@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml  # type: ignore[import-untyped]
@@ -11,21 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from duologue.model.precision import Precision
 from duologue.model.weights import WeightsError
+from duologue.sound import Audio
 from duologue.systems.mini_omni import Question
 from duologue.systems.mini_omni_decoding import Decoding, answered
 from duologue.systems.mini_omni_model import MiniOmni
-from duologue.systems.mini_omni_released import (
-    HEAD,
-    RELEASED,
-    SIZES,
-    TABLE,
-    WEIGHTS,
-    built,
-    features_of,
-    load,
-    shapes,
-)
+from duologue.systems.mini_omni_places import HEAD, TABLE, shapes
+from duologue.systems.mini_omni_released import RELEASED, SIZES, WEIGHTS, built, features_of, heard_by, load
 
 SMALL = {
     **RELEASED,
@@ -123,12 +117,12 @@ LAYER = "transformer.h.1.attn.attn.weight"
         (without("transformer.ln_f.weight"), r"1 missing: transformer\.ln_f\.weight$"),
         (without(LAYER), r"3 missing: .*attn\.attn\.weight \(key\), .*\(query\), .*\(value\)"),
         ({**weights(), "strange.weight": torch.zeros(2)}, r"1 not of this model: strange\.weight"),
-        ({**weights(), LAYER: torch.zeros(30, 16)}, r"attn\.attn\.weight \(key\) is \[30, 16\]"),
+        ({**weights(), LAYER: torch.zeros(30, 16)}, r"attn\.attn\.weight is \[30, 16\], not \[32, 16\]"),
         (
             {**weights(), "whisper_adapter.proj.weight": torch.zeros(16, 23)},
             r"proj\.weight is \[16, 23\], not",
         ),
-        ({**weights(), TABLE: torch.zeros(600, 16)}, r"wte\.weight \(books\) is \[600, 16\]"),
+        ({**weights(), TABLE: torch.zeros(600, 16)}, r"wte\.weight is \[600, 16\], not \[584, 16\]"),
         ({}, r"missing: .*weight"),
         (weights(tts_blocks=1), "tts=True"),
     ],
@@ -144,6 +138,13 @@ def test_what_does_not_fit_is_named(tensors: Weights, complaint: str, tmp_path: 
     [
         ({"norm_class_name": "LayerNorm"}, "LayerNorm"),
         ({"padded_vocab_size": 50254}, "padded_vocab_size is 50254, text and books need 584"),
+        ({"n_embd": "sixteen"}, "n_embd is 'sixteen', not a number like 896: fetch it again"),
+        ({"n_layer": 2.5}, "n_layer is 2.5"),
+        ({"n_head": 0}, "n_head is 0"),
+        ({"block_size": None}, "block_size is None"),
+        ({"norm_eps": [1]}, r"norm_eps is \[1\]"),
+        ({"n_head": 3}, "n_embd is 16, which n_head, 3, does not divide"),
+        ({"n_query_groups": 3}, "n_head is 4, which n_query_groups, 3, does not divide"),
     ],
 )
 def test_other_sizes_are_refused(sizes: dict[str, object], complaint: str, tmp_path: Path) -> None:
@@ -151,13 +152,34 @@ def test_other_sizes_are_refused(sizes: dict[str, object], complaint: str, tmp_p
         load(folder(tmp_path, weights(), **sizes))
 
 
+def test_queries_are_not_taken_for_keys_and_values_too(tmp_path: Path) -> None:
+    """As many groups as heads: each part is as large as a matrix that holds the queries alone."""
+    sizes = {**SMALL, "n_query_groups": 4}
+    named = shapes(built(sizes))
+    tensors = {name: torch.zeros(shape) for name, shape in named.items()} | {LAYER: torch.zeros(16, 16)}
+    with pytest.raises(WeightsError, match=r"attn\.attn\.weight is \[16, 16\], not \[48, 16\]"):
+        load(folder(tmp_path, tensors, n_query_groups=4))
+
+
+@pytest.mark.parametrize("bits", ["bfloat16", "int8"])
+def test_it_is_loaded_in_fewer_bits(bits: Precision, tmp_path: Path) -> None:
+    model = load(folder(tmp_path, weights()), dtype=bits)
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    assert any(isinstance(layer, torch.nn.Linear) for layer in model.modules()) == (bits == "bfloat16")
+    assert len(list(answered(model, Question("A1A2", torch.ones(3, 12)), Decoding(parallel=True, most_steps=9)))) > 0
+
+
 def test_a_folder_without_the_files_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=f"holds no {WEIGHTS}"):
         load(tmp_path)
     full = folder(tmp_path, weights())
     (full / SIZES).write_text("n_layer: 2")
-    with pytest.raises(WeightsError, match="says nothing of 'text_vocab_size'"):
+    with pytest.raises(WeightsError, match="says nothing of 'padded_vocab_size'"):
         load(full)
+    for nothing in ("", "- 1", "7", "words"):
+        (full / SIZES).write_text(nothing)
+        with pytest.raises(WeightsError, match="holds no sizes by their names: fetch it again"):
+            load(full)
     (full / SIZES).write_text("{")
     with pytest.raises(WeightsError, match="cannot be read"):
         load(full)
@@ -167,7 +189,21 @@ def test_a_folder_without_the_files_is_refused(tmp_path: Path) -> None:
         load(full)
 
 
-@given(st.integers(0, 40 * 16_000))
+@given(st.integers(0, 30 * 16_000))
 def test_as_many_features_are_kept_as_the_released_model_was_given(samples: int) -> None:
     ms = samples / 16
     assert features_of(samples) == min(1500, int(ms // 20) + 1)
+
+
+def test_sound_of_more_than_a_window_is_refused_before_it_is_heard() -> None:
+    class Deaf:
+        width, hz = 12, 50.0
+
+        def features(self, audio: Audio) -> Tensor:
+            assert len(audio) <= 480_000
+            return torch.zeros(1500, 12)
+
+    assert len(heard_by(Deaf(), np.zeros(480_000, np.float32))) == 1500
+    assert len(heard_by(Deaf(), np.zeros(16_000, np.float32))) == 51
+    with pytest.raises(ValueError, match=r"^30\.5 s of sound: Mini-Omni hears 30 s at once; say it in shorter turns$"):
+        heard_by(Deaf(), np.zeros(488_000, np.float32))

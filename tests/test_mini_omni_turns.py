@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duologue.dialogue import Message
+from duologue.model.precision import Precision
 from duologue.session import Failed, Part, Speech, Turn, Wrote
 from duologue.sound import Audio
 from duologue.sound.vad import EnergyVad
@@ -24,6 +27,7 @@ from duologue.talk import converse
 from duologue.turns import TurnSession
 from duologue.units import snac_nano
 from duologue.units.snac import Snac
+from duologue.verbs import system
 from small_mini import WORDS, kept, levels
 
 HOW = Decoding(parallel=True, most_steps=40)
@@ -228,6 +232,31 @@ def test_states_of_the_ears_are_gathered() -> None:
 
 
 # ---------------------------------------------------------------- on the disk
+
+
+@pytest.mark.parametrize("bits", ["bfloat16", "int8"])
+def test_a_folder_talks_in_fewer_bits(folder: Path, bits: Precision) -> None:
+    one = talker(folder, how=HOW, dtype=bits)
+    assert {weight.dtype for weight in one.talking.model.parameters()} == {torch.bfloat16}
+    assert any(isinstance(layer, torch.nn.Linear) for layer in one.talking.model.modules()) == (bits == "bfloat16")
+    assert answer(one, 0)[0]
+
+
+def test_a_setting_that_a_system_does_not_have_is_refused(folder: Path) -> None:
+    def asked(*words: str) -> argparse.Namespace:
+        parser = argparse.ArgumentParser()
+        system.options(parser)
+        return parser.parse_args(["--model", str(folder), *words])
+
+    given = asked("--system", "mini_omni", "--dtype", "int8")
+    assert not system.is_duplex(given)
+    talk = system.turn_taker(given, datetime.now)()
+    assert isinstance(talk, Talker)
+    assert talk.talking is nano(folder, "int8")
+    with pytest.raises(ValueError, match="not offered in int4: choose float32, bfloat16 or int8"):
+        system.turn_taker(asked("--system", "mini_omni", "--dtype", "int4"), datetime.now)
+    with pytest.raises(ValueError, match="--dtype is a setting of llama_omni and mini_omni; leave it out for sync_llm"):
+        system.is_duplex(asked("--system", "sync_llm", "--dtype", "int8"))
 
 
 def test_a_folder_without_a_part_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from duologue.systems.mini_omni import AUDIO, BOOKS, LANES, Config, Question, Ta
 from duologue.systems.mini_omni_decoding import Choosing, Decoding, answered
 from duologue.systems.mini_omni_model import MiniOmni, before_norm
 from duologue.systems.mini_omni_model import whole as at_once
-from duologue.systems.mini_omni_released import RELEASED, assembled, built, shapes
+from duologue.systems.mini_omni_places import shapes
+from duologue.systems.mini_omni_released import RELEASED, assembled, built
 
 TOLERANCE = 5e-5
 

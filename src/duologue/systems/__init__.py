@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from duologue.duplex import LayoutSession
-    from duologue.systems.llama_omni import Precision
+    from duologue.model.precision import Precision
     from duologue.systems.sync_llm_talk import SyncSession
 
     Duplex = LayoutSession | SyncSession
@@ -38,11 +38,17 @@ def _llama_omni(
     return llama_omni_turns.talker(model, now, manner, dtype)
 
 
-def _mini_omni(model: str | Path | None = None, now: Callable[[], datetime] = datetime.now, rows: int = 2) -> TurnTaker:
+def _mini_omni(
+    model: str | Path | None = None,
+    now: Callable[[], datetime] = datetime.now,
+    rows: int = 2,
+    dtype: Precision = "float32",
+    speaker: int = 0,
+) -> TurnTaker:
     from duologue.systems import mini_omni_turns
     from duologue.systems.mini_omni_decoding import Decoding
 
-    return mini_omni_turns.talker(model, now, Decoding(parallel=rows == 2))
+    return mini_omni_turns.talker(model, now, Decoding(parallel=rows == 2), dtype, speaker)
 
 
 def _fun_audio_chat(

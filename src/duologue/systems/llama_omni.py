@@ -22,8 +22,6 @@ from torch.nn import functional
 
 from duologue.model.adapter import IGNORED, Ears, FrameStack, Fused, embedded, fused
 from duologue.model.ctc import CtcLoss, SpeechDecoder, SpeechSizes
-from duologue.model.int4 import int4
-from duologue.model.int8 import int8
 from duologue.model.prompt import SPEECH, Chat, ids_of
 from duologue.model.words import END
 from duologue.sound import Audio
@@ -188,25 +186,6 @@ class LlamaOmni(nn.Module):
         asked = following != IGNORED
         logits = self.lm.get_output_embeddings()(hidden[:, :-1][asked])
         return functional.cross_entropy(logits.float(), following[asked])
-
-
-Precision = torch.dtype | Literal["float32", "bfloat16", "int8", "int4"]
-"""Of a model that is loaded. The last two are for a CPU: the linear layers of the language model in 8 or 4 bits, the
-rest in bfloat16. The speech decoder stays as it is: with 25 rows a token, fewer bits are slower."""
-
-
-def of_precision(precision: Precision) -> torch.dtype:
-    """What tensors are loaded in."""
-    if isinstance(precision, torch.dtype):
-        return precision
-    return torch.float32 if precision == "float32" else torch.bfloat16
-
-
-def rounded(model: LlamaOmni, precision: Precision) -> LlamaOmni:
-    """The model, loaded in `of_precision(precision)`, as it is or in fewer bits."""
-    if precision == "int8" or precision == "int4":
-        {"int8": int8, "int4": int4}[precision](model.lm)
-    return model
 
 
 def rope_of(lm: Any) -> Mapping[str, Any]:

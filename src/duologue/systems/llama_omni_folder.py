@@ -15,10 +15,11 @@ from torch import nn
 
 from duologue.model.backbone import backbone, tokenizer_of
 from duologue.model.ctc import SpeechSizes
+from duologue.model.precision import Precision, of_precision, rounded
 from duologue.model.prompt import Chat
 from duologue.model.weights import fill, stored
 from duologue.model.whisper import Whisper, WhisperSizes
-from duologue.systems.llama_omni import Config, LlamaOmni, Precision, of_precision, rounded
+from duologue.systems.llama_omni import Config, LlamaOmni
 from duologue.units import nano_ears
 from duologue.units.nano_ears import WordEars
 from duologue.whole import whole_folder
@@ -58,7 +59,8 @@ def load(folder: str | Path, dtype: Precision = torch.float32) -> LlamaOmni:
         config = Config(**sizes | {"speech": SpeechSizes(**sizes["speech"]), "chat": Chat(**sizes["chat"])})
         model = LlamaOmni(ears, backbone(str(folder), of_precision(dtype)), tokenizer_of(folder), config)
         fill(_parts(model), stored(folder / PARTS), folder)
-        return rounded(model.eval(), dtype)
+        rounded(model.lm, dtype)
+        return model.eval()
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         raise ValueError(f"{folder} holds a LLaMA-Omni that cannot be read: {error}") from error
 

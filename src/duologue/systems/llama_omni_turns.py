@@ -19,10 +19,11 @@ from duologue.desk import Desk
 from duologue.dialogue import Message, Tool, ToolCall
 from duologue.engines.llm import Toolbox
 from duologue.model.calls import said_and_called
+from duologue.model.precision import Precision
 from duologue.session import Failed, Part, Turn
 from duologue.streaming import Memory
 from duologue.systems import llama_omni_folder, llama_omni_released
-from duologue.systems.llama_omni import LlamaOmni, Precision
+from duologue.systems.llama_omni import LlamaOmni
 from duologue.systems.llama_omni_conversation import Conversation, Place
 from duologue.telling import Made, TextOf, told
 from duologue.units import hifigan, nano_codec

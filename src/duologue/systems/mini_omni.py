@@ -47,6 +47,9 @@ class Config:
     tts_blocks  of the TTS adapter (section 3.3): blocks behind the language model that the books come from; 0: none
     delay       what keeps each book a step later than the one before: "forced" is the layout. "learned", as released,
                 asks the model for the pads too, and feeds it whatever it says there
+    speakers    who may answer, or styles of answering: a vector is learnt of each, and added in the seven lanes of the
+                books from the mark on that asks for speech. The paper only suggests it, and nobody has released one:
+                its place is ours, so that the row that writes beside the speech stays as it is
     """
 
     text: int
@@ -57,6 +60,7 @@ class Config:
     book_marks: int = 64
     tts_blocks: int = 0
     delay: Delay = "forced"
+    speakers: int = 0
 
     @property
     def book(self) -> int:
@@ -109,12 +113,14 @@ def speaks(task: Task) -> bool:
 
 @dataclass(frozen=True)
 class Question:
-    """`heard` are features [T, F], or there is `typed` text: by the task. `history` is what was said before."""
+    """`heard` are features [T, F], or there is `typed` text: by the task. `history` is what was said before. `speaker`
+    1 and more is asked to answer; 0: nobody in particular."""
 
     task: Task
     heard: Tensor | None = None
     typed: Sequence[int] = ()
     history: Sequence[Exchange] = ()
+    speaker: int = 0
 
     @property
     def features(self) -> int:
@@ -133,6 +139,10 @@ class Question:
             raise ValueError(f"there is no task {self.task!r}, only {', '.join(TASKS)}")
         if (self.task[0] == "A") != (self.features > 0):
             raise ValueError(f"{self.features} features in the task {self.task}: A… hears some, T… reads typed text")
+        if not 0 <= self.speaker <= config.speakers:
+            raise ValueError(
+                f"speaker {self.speaker}, but the model knows {config.speakers}: 0 is nobody in particular"
+            )
         for heard in self.sounds:
             if heard.dim() != 2 or heard.shape[1] != config.features:
                 raise ValueError(f"features {list(heard.shape)}, but the model hears [T, {config.features}]")

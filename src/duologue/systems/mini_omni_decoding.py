@@ -168,6 +168,7 @@ class _Rows:
         self._state = start(model.lm, 1, memory)
         self._tts_state = start(model.added.tts, 1, memory) if model.added.tts is not None else None
         self._placed: dict[int, tuple[int, ...]] = {}
+        self._speaker = question.speaker if speaks(tasks[0]) else 0
 
     @property
     def ended(self) -> bool:
@@ -179,7 +180,7 @@ class _Rows:
         tokens, heard = torch.from_numpy(first.tokens)[None], torch.from_numpy(first.stream[None, :, 0] == 0)
         if len(self._runs) == 1:
             return self._fed([0], tokens, heard)
-        self._fed([0], tokens[:, :-1], heard[:, :-1])
+        self._fed([0], tokens[:, :-1], heard[:, :-1], speaking=False)
         self._state = self._state.fork([0, 0])
         ends = torch.stack([torch.from_numpy(prompt.tokens[-1:]) for prompt in self._prompts])
         return self._fed([0, 1], ends)
@@ -227,8 +228,9 @@ class _Rows:
         return logits[:, : self._model.config.marks.eoa + 1]
 
     @torch.no_grad()
-    def _fed(self, rows: list[int], tokens: Tensor, heard: Tensor | None = None) -> States:
-        """Feed rows their tokens [B, S, K]; the states at the last one. The TTS adapter hears the first row alone."""
+    def _fed(self, rows: list[int], tokens: Tensor, heard: Tensor | None = None, speaking: bool = True) -> States:
+        """Feed rows their tokens [B, S, K]; the states at the last one. The TTS adapter hears the first row alone, and
+        the first row alone is anybody's, from the end of its prompt on."""
         device = self._model.lm.device
         heard = torch.zeros(tokens.shape[:2], dtype=torch.bool) if heard is None else heard
         features = self._features if heard.any() else self._features[:0]
@@ -239,7 +241,10 @@ class _Rows:
             assert self._tts_state is not None
             return step(lm, self._tts_state, embedded[:1]) if rows[0] == 0 else embedded
 
-        embedded = self._model.embedded(tokens.to(device), heard.to(device), features.to(device))
+        speaker = torch.zeros(tokens.shape[:2], dtype=torch.int64)
+        speaker[0, -1] = self._speaker if speaking and rows[0] == 0 else 0
+        places = (each.to(device) for each in (tokens, heard, features, speaker))
+        embedded = self._model.embedded(*places)
         with for_rows(len(rows), embedded.shape[-1]):
             text, audio = self._model.states(embedded, feed)
         return States(finite(text[:, -1]), finite(audio[:, -1]))

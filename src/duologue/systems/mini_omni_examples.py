@@ -106,18 +106,21 @@ class _Woven:
     heard: NDArray[np.bool_]
     sounds: Sequence[Tensor]
     width: int
+    speaker: Tokens | None
 
     def example(self) -> Example:
         laid = np.zeros((len(self.heard), self.width), np.float32)
         if self.sounds:
             laid[self.heard] = torch.cat([*self.sounds]).float().numpy()
-        return {"tokens": self.tokens, "said": self.said, "heard": self.heard, "features": laid}
+        found = {"tokens": self.tokens, "said": self.said, "heard": self.heard, "features": laid}
+        return found if self.speaker is None else {**found, "speaker": self.speaker}
 
 
 class Examples(Sequence[Example]):
     """Samples as the loop learns from them; features are laid beside their steps only when they are asked for.
 
-    tokens [S, K], said [S, K] (the loss mask), heard [S] (where there are features), features [S, F]
+    tokens [S, K], said [S, K] (the loss mask), heard [S] (where there are features), features [S, F]; of a
+    model with speakers: speaker [S], 0 where nobody speaks
     """
 
     def __init__(self, config: Config, samples: Iterable[Sample]) -> None:
@@ -155,4 +158,6 @@ def _woven(config: Config, sample: Sample) -> _Woven:
     grid = weave(layout, streams(config, sample))
     heard = grid.stream[:, 0] == STREAMS.index("user")
     sounds = [sound.detach().cpu() for sound in asked.sounds]
-    return _Woven(grid.tokens, grid.said, heard, sounds, config.features)
+    speaking = np.cumsum(grid.tokens[:, 0] == config.marks.answer_a) > 0
+    speaker = asked.speaker * speaking if config.speakers else None
+    return _Woven(grid.tokens, grid.said, heard, sounds, config.features, speaker)

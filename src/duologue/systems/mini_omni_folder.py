@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 
 from duologue.model.backbone import backbone, tokenizer_of
+from duologue.model.precision import Precision, of_precision, rounded
 from duologue.systems.mini_omni import Config
 from duologue.systems.mini_omni_model import MiniOmni
 from duologue.whole import whole_folder
@@ -34,15 +35,15 @@ def _write(model: MiniOmni, words: Any, folder: Path) -> None:
     (folder / CONFIG).write_text(json.dumps(asdict(model.config), indent=1))
 
 
-def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> tuple[MiniOmni, Any]:
+def load(folder: str | Path, dtype: Precision = torch.float32) -> tuple[MiniOmni, Any]:
     """The model, in evaluation mode, and its tokenizer. Raises ValueError for a folder with something else."""
     folder = Path(folder)
     if not (folder / CONFIG).is_file():
         raise ValueError(f"{folder} holds no model of Mini-Omni: there is no {CONFIG} in it")
     try:
         config = Config(**json.loads((folder / CONFIG).read_text()))
-        model = MiniOmni(backbone(str(folder), dtype), config)
+        model = MiniOmni(backbone(str(folder), of_precision(dtype)), config)
         load_model(model.added, str(folder / ADDED))
-        return model.eval(), tokenizer_of(folder)
+        return rounded(model.eval(), dtype), tokenizer_of(folder)
     except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"{folder} holds a model of Mini-Omni that cannot be read: {error}") from error

@@ -57,6 +57,7 @@ class Added(nn.Module):
         self.marks = Rows(config.text_marks, width, tied)
         self.books = Rows(BOOKS * config.book, width, tied)
         self.tts: Any = _tts_adapter(config, lm.config) if config.tts_blocks else None
+        self.speakers = _speakers(config.speakers, width) if config.speakers else None
 
     @property
     def books_head(self) -> Any:
@@ -73,6 +74,11 @@ def _tts_adapter(config: Config, lm: Any) -> Any:
     if getattr(lm, "layer_types", None):
         blocks.layer_types = lm.layer_types[: config.tts_blocks]
     return AutoModelForCausalLM.from_config(blocks)
+
+
+def _speakers(count: int, width: int) -> nn.Embedding:
+    """A vector of each, from 1 on; 0 stays nobody's. They begin as nothing."""
+    return nn.Embedding(count + 1, width, padding_idx=0, _weight=torch.zeros(count + 1, width))
 
 
 Feed = Callable[[Any, Tensor], Tensor]
@@ -124,15 +130,18 @@ class MiniOmni(nn.Module):
             model.added.marks.embedding.weight[config.marks.pad_t - config.text] = 0
         return model
 
-    def embedded(self, tokens: Tensor, heard: Tensor, features: Tensor) -> Tensor:
+    def embedded(self, tokens: Tensor, heard: Tensor, features: Tensor, speaker: Tensor | None = None) -> Tensor:
         """The mean of the lanes: [B, S, D].
 
         tokens     [B, S, K], of each book and of text
         heard      [B, S], true where the books' lanes are replaced by what was heard
         features   [cells, F], of those steps in their order
+        speaker    [B, S], whose vector is added in the books' lanes; 0, or None: nobody's
         """
         codes = tokens[..., :BOOKS] + self.config.book * torch.arange(BOOKS, device=tokens.device)
         books = self.added.books.embedding(codes).sum(-2)
+        if self.added.speakers is not None and speaker is not None:
+            books = books + BOOKS * self.added.speakers(speaker)
         books[heard] = BOOKS * self.added.asr(features.to(books.dtype)).to(books.dtype)
         embedded: Tensor = (books + self._text(tokens[..., BOOKS])) / len(LANES)
         return embedded
@@ -166,7 +175,8 @@ class MiniOmni(nn.Module):
 
         Rows are filled up on their right; nobody looks ahead, so no mask is needed.
         """
-        embedded = self.embedded(batch["tokens"], batch["heard"], batch["features"][batch["heard"]])
+        heard = batch["heard"]
+        embedded = self.embedded(batch["tokens"], heard, batch["features"][heard], batch.get("speaker"))
         text, audio = self.states(embedded, whole)
         cells, targets = asked(batch), batch["tokens"][:, 1:]
         nats = torch.zeros(cells.shape, device=cells.device)

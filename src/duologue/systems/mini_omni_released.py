@@ -1,32 +1,34 @@
 """The weights of Mini-Omni as they were released: `lit_model.pth` and `model_config.yaml`, in the layout of litgpt.
 
-Queries, keys and values of a layer lie in one matrix, group by group: the group's query heads, its key, its value. One
-table holds the rows of all tokens: of text, its marks, then the books. Mini-Omni2 is the same with an adapter for
-pictures, which is left out.
+`mini_omni_places` knows which tensor goes where. Mini-Omni2 is the same with an adapter for pictures, which is left
+out.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import yaml
 from torch import Tensor
 from transformers import Qwen2Config
 
+from duologue.model.adapter import Ears
 from duologue.model.backbone import backbone
+from duologue.model.precision import Precision, of_precision, rounded
 from duologue.model.weights import Stored, WeightsError, fill, folder_of, stored
+from duologue.sound import Audio
+from duologue.sound.mel import MEL_HZ
 from duologue.systems.mini_omni import BOOKS, Config
 from duologue.systems.mini_omni_model import MiniOmni
+from duologue.systems.mini_omni_places import HEAD, TABLE, TTS, check_wholes, pieces, place
 
 WEIGHTS, SIZES = "lit_model.pth", "model_config.yaml"
 PICTURES = "vision_adapter."
-TTS = "transformer.post_adapter"
-"""How the names of the TTS adapter begin; it was never released."""
-TABLE, HEAD = "transformer.wte.weight", "lm_head.weight"
 SUPPORTED = {
     "norm_class_name": "RMSNorm",
     "mlp_class_name": "LLaMAMLP",
@@ -60,7 +62,7 @@ RELEASED: Sizes = {
 # ---------------------------------------------------------------- loading
 
 
-def load(source: str | Path, dtype: torch.dtype = torch.float32, tts: bool = False) -> MiniOmni:
+def load(source: str | Path, dtype: Precision = torch.float32, tts: bool = False) -> MiniOmni:
     """The model in a folder, or of an id on the hub: "gpt-omni/mini-omni".
 
     tts   the weights hold a TTS adapter, and the books come from it
@@ -75,7 +77,8 @@ def load(source: str | Path, dtype: torch.dtype = torch.float32, tts: bool = Fal
         sizes = yaml.safe_load((folder / SIZES).read_text())
     except yaml.YAMLError as error:
         raise WeightsError(f"{folder / SIZES} cannot be read ({error}): fetch it again") from error
-    return assembled(sizes, stored(folder / WEIGHTS), folder / WEIGHTS, dtype=dtype, tts=tts)
+    model = assembled(sizes, stored(folder / WEIGHTS), folder / WEIGHTS, dtype=of_precision(dtype), tts=tts)
+    return rounded(model, dtype)
 
 
 def assembled(
@@ -92,7 +95,8 @@ def assembled(
         raise WeightsError(f"{source} holds a TTS adapter (names {TTS}…): load it with tts=True")
     kept, tied = _with_both_tables(kept)
     model = built(sizes, marks, tied, _tts_blocks(kept), dtype)
-    fill(model, _pieces(model, kept), source, lambda ours: str(_place(ours)))
+    check_wholes(model, kept, source)
+    fill(model, pieces(model, kept), source, lambda ours: str(place(ours)))
     return model
 
 
@@ -111,8 +115,20 @@ def _tts_blocks(tensors: Mapping[str, Stored]) -> int:
 
 
 def features_of(samples: int) -> int:
-    """How many features of so many samples the released model was given: one more than are full, of 30 s at most."""
+    """How many features of so many samples the released model was given: one more than are full, of 30 s at most.
+    Raises ValueError for longer sound, which the reference cut: in 2048 steps, a second window would take those of the
+    answer."""
+    if samples > (most := WINDOW_FEATURES * FEATURE_SAMPLES):
+        heard_s, most_s = samples / MEL_HZ, most / MEL_HZ
+        raise ValueError(f"{heard_s:.1f} s of sound: Mini-Omni hears {most_s:.0f} s at once; say it in shorter turns")
     return min(WINDOW_FEATURES, samples // FEATURE_SAMPLES + 1)
+
+
+def heard_by(ears: Ears, audio: Audio) -> Tensor:
+    """What the released model is given of sound [N] at 16 kHz: [T, F]. Raises ValueError for no sound, and for more
+    than 30 s of it."""
+    most = features_of(len(audio))
+    return ears.features(audio)[:most]
 
 
 # ---------------------------------------------------------------- sizes
@@ -126,6 +142,8 @@ def built(
     dtype: torch.dtype = torch.float32,
 ) -> MiniOmni:
     """A model of these sizes, with random weights. Raises WeightsError for sizes that it cannot have."""
+    if not isinstance(sizes, Mapping):
+        raise WeightsError(f"{SIZES} holds no sizes by their names: fetch it again")
     try:
         _check(sizes)
         text_marks, book_marks = marks
@@ -145,11 +163,27 @@ def built(
 
 
 def _check(sizes: Sizes) -> None:
+    for name, released in RELEASED.items():
+        if not _may_be(sizes[name], released):
+            raise WeightsError(f"{SIZES}: {name} is {sizes[name]!r}, not a number like {released}: fetch it again")
+    for whole, parts in (("n_embd", "n_head"), ("n_head", "n_query_groups")):
+        if sizes[whole] % sizes[parts]:
+            raise WeightsError(f"{SIZES}: {whole} is {sizes[whole]}, which {parts}, {sizes[parts]}, does not divide")
     if wrong := {name: sizes[name] for name, only in SUPPORTED.items() if name in sizes and sizes[name] != only}:
         raise WeightsError(f"{SIZES} asks for {wrong}; Mini-Omni has { ({name: SUPPORTED[name] for name in wrong}) }")
     rows = sizes["text_vocab_size"] + BOOKS * sizes["audio_vocab_size"]
     if sizes["padded_vocab_size"] != rows:
         raise WeightsError(f"{SIZES}: padded_vocab_size is {sizes['padded_vocab_size']}, text and books need {rows}")
+
+
+def _may_be(size: object, released: float) -> bool:
+    """A number above 0; a whole one, but for `norm_eps` and `rope_base`. YAML takes 1e-06 for a word."""
+    if isinstance(released, int) and released != RELEASED["rope_base"]:
+        return type(size) is int and size > 0
+    try:
+        return not isinstance(size, bool) and 0 < float(str(size)) < inf
+    except ValueError:
+        return False
 
 
 def _language_model(sizes: Sizes, text: int, tied: bool) -> Any:
@@ -167,97 +201,3 @@ def _language_model(sizes: Sizes, text: int, tied: bool) -> Any:
         bos_token_id=None,
         eos_token_id=None,
     )
-
-
-# ---------------------------------------------------------------- which tensor goes where
-
-
-class Place(NamedTuple):
-    """A tensor as it was released, and which of its rows: all where there is no part."""
-
-    name: str
-    part: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.part})" if self.part else self.name
-
-
-_LAYER = re.compile(r"(?P<of>lm|added\.tts)\.model\.layers\.(?P<layer>\d+)\.(?P<name>.+)\.(?P<kind>weight|bias)")
-_IN_LAYER = {
-    "input_layernorm": Place("norm_1"),
-    "self_attn.q_proj": Place("attn.attn", "query"),
-    "self_attn.k_proj": Place("attn.attn", "key"),
-    "self_attn.v_proj": Place("attn.attn", "value"),
-    "self_attn.o_proj": Place("attn.proj"),
-    "post_attention_layernorm": Place("norm_2"),
-    "mlp.gate_proj": Place("mlp.fc_1"),
-    "mlp.up_proj": Place("mlp.fc_2"),
-    "mlp.down_proj": Place("mlp.proj"),
-}
-_ELSEWHERE = {
-    "lm.model.embed_tokens": Place(TABLE, "text"),
-    "added.marks.embedding": Place(TABLE, "marks"),
-    "added.books.embedding": Place(TABLE, "books"),
-    "lm.model.norm": Place("transformer.ln_f.weight"),
-    "lm.lm_head": Place(HEAD, "text"),
-    "added.marks.head": Place(HEAD, "marks"),
-    "added.books.head": Place(HEAD, "books"),
-    "added.asr.gate": Place("whisper_adapter.fc_1.weight"),
-    "added.asr.up": Place("whisper_adapter.fc_2.weight"),
-    "added.asr.down": Place("whisper_adapter.proj.weight"),
-    "added.tts.model.norm": Place(f"{TTS}_audio_ln.weight"),
-    "added.tts.model.embed_tokens": Place(f"{TTS}_audio_lm_head.weight"),
-    "added.tts.lm_head": Place(f"{TTS}_audio_lm_head.weight"),
-}
-
-
-def _place(ours: str) -> Place:
-    """Where the weights of a parameter of `MiniOmni` lie."""
-    if layer := _LAYER.fullmatch(ours):
-        name, part = _IN_LAYER[layer["name"]]
-        blocks = "transformer.h" if layer["of"] == "lm" else TTS
-        return Place(f"{blocks}.{layer['layer']}.{name}.{layer['kind']}", part)
-    return _ELSEWHERE[ours.removesuffix(".weight")]
-
-
-def shapes(model: MiniOmni) -> dict[str, tuple[int, ...]]:
-    """Of every tensor that a release of this model holds, by name. The model may lie on the meta device."""
-    parts = {_place(ours): tuple(tensor.shape) for ours, tensor in model.state_dict().items()}
-    found: dict[str, tuple[int, ...]] = {}
-    for place, (rows, *columns) in parts.items():
-        found[place.name] = (rows + found.get(place.name, (0,))[0], *columns)
-    return found
-
-
-def _pieces(model: MiniOmni, tensors: Mapping[str, Stored]) -> dict[str, Stored]:
-    """Released tensors, cut into those of the model. What has another shape, or no place, stays as it is."""
-    whole, pieces = shapes(model), dict(tensors)
-    for ours, tensor in model.state_dict().items():
-        place = _place(ours)
-        if place.part and (found := tensors.get(place.name)):
-            pieces.pop(place.name, None)
-            fits = found.shape == whole[place.name]
-            pieces[str(place)] = _cut(found, tuple(tensor.shape), _rows(model, place)) if fits else found
-    return pieces
-
-
-def _cut(whole: Stored, shape: tuple[int, ...], rows: Tensor | slice) -> Stored:
-    return Stored(shape, lambda: whole.read()[rows])
-
-
-def _rows(model: MiniOmni, place: Place) -> Tensor | slice:
-    """Of a released tensor, those of a part."""
-    config, lm = model.config, model.lm.config
-    first = config.text + config.text_marks
-    of_table = {"text": slice(config.text), "marks": slice(config.text, first), "books": slice(first, None)}
-    if place.part in of_table:
-        return of_table[place.part]
-    groups, width = lm.num_key_value_heads, lm.hidden_size // lm.num_attention_heads
-    queries = lm.num_attention_heads // groups
-    rows = torch.arange(groups * (queries + 2) * width).view(groups, queries + 2, width)
-    of_group = {
-        "query": slice(queries),
-        "key": slice(queries, queries + 1),
-        "value": slice(queries + 1, None),
-    }
-    return rows[:, of_group[place.part]].flatten()

@@ -22,6 +22,7 @@ from duologue.model import whisper
 from duologue.model.adapter import Ears
 from duologue.model.backbone import tokenizer_of
 from duologue.model.calls import said_and_called
+from duologue.model.precision import Precision
 from duologue.session import Failed, Part, Turn
 from duologue.sound import Audio
 from duologue.systems import mini_omni_folder, mini_omni_released
@@ -75,9 +76,14 @@ class _Asked:
 
 
 class Talker:
-    def __init__(self, talking: Talking, toolbox: Toolbox | None = None, how: Decoding | None = None) -> None:
-        """`how` it answers: in one row, or in two (`Decoding.parallel`, the default)."""
-        self.talking, self.said_hz, self._toolbox = talking, talking.said_hz, toolbox
+    def __init__(
+        self, talking: Talking, toolbox: Toolbox | None = None, how: Decoding | None = None, speaker: int = 0
+    ) -> None:
+        """`how` it answers: in one row, or in two (`Decoding.parallel`, the default); `speaker`, who. Raises ValueError
+        for a speaker that the model does not know."""
+        if not 0 <= speaker <= (known := talking.model.config.speakers):
+            raise ValueError(f"speaker {speaker}, but the model knows {known}: leave it out for nobody in particular")
+        self.talking, self.said_hz, self._toolbox, self._speaker = talking, talking.said_hz, toolbox, speaker
         how = how or Decoding(parallel=True)
         self._how = replace(how, most_steps=how.most_steps or talking.longest // 2)
         self._turns: list[_Asked] = []
@@ -140,8 +146,8 @@ class Talker:
             del before[0]
         history = tuple(turn.exchange for turn in before)
         if now.heard is None:
-            return Question("T1A2", None, now.typed, history)
-        return Question("A1A2", now.heard, (), history)
+            return Question("T1A2", None, now.typed, history, self._speaker)
+        return Question("A1A2", now.heard, (), history, self._speaker)
 
 
 def _elsewhere(history: tuple[Message, ...], ids_of: Callable[[str], Sequence[int]]) -> Iterator[_Asked]:
@@ -166,21 +172,27 @@ WHISPER, SNAC = "small.pt", "snac_24khz"
 
 
 def talker(
-    model: str | Path | None = None, now: Callable[[], datetime] = datetime.now, how: Decoding | None = None
+    model: str | Path | None = None,
+    now: Callable[[], datetime] = datetime.now,
+    how: Decoding | None = None,
+    dtype: Precision = "float32",
+    speaker: int = 0,
 ) -> Talker:
     """With a trained model in a folder: a nano one with its ears and its codec (None: that which comes along), or the
-    released one with Whisper and SNAC. The nano one has the desk's tools at hand. Raises ValueError, FileNotFoundError
-    where there is none."""
+    released one with Whisper and SNAC, which stay in float32. The nano one has the desk's tools at hand. Raises
+    ValueError for 4 bits and where there is no model, FileNotFoundError."""
+    if dtype == "int4":
+        raise ValueError("mini_omni is not offered in int4: choose float32, bfloat16 or int8")
     folder = Path(model or SHIPPED)
     if (folder / mini_omni_released.WEIGHTS).is_file():
-        return Talker(released(folder), None, how)
-    return Talker(nano(folder), Desk(now), how)
+        return Talker(released(folder, dtype), None, how, speaker)
+    return Talker(nano(folder, dtype), Desk(now), how, speaker)
 
 
 @lru_cache(maxsize=2)
-def nano(folder: Path) -> Talking:
+def nano(folder: Path, dtype: Precision = "float32") -> Talking:
     """What the callers of the nano model in a folder share."""
-    model, words = mini_omni_folder.load(folder)
+    model, words = mini_omni_folder.load(folder, dtype)
     codec = snac_nano.load(folder / snac_nano.CODEC)
     return Talking(
         model,
@@ -207,19 +219,19 @@ def stacked(states: Tensor, number: int) -> Tensor:
 
 
 @lru_cache(maxsize=1)
-def released(folder: Path) -> Talking:
+def released(folder: Path, dtype: Precision = "float32") -> Talking:
     """What the callers of the released model in a folder share."""
     if missing := [name for name in (WHISPER, SNAC) if not (folder / name).exists()]:
         raise FileNotFoundError(f"{folder} lacks {' and '.join(missing)}: put Whisper small and SNAC there")
-    model, words = mini_omni_released.load(folder), tokenizer_of(folder)
-    ears, codec = whisper.load(folder / WHISPER, whisper.SMALL, "padded", "cut"), snac.load(folder / SNAC)
+    model, words = mini_omni_released.load(folder, dtype), tokenizer_of(folder)
+    ears, codec = whisper.load(folder / WHISPER, whisper.SMALL, "padded"), snac.load(folder / SNAC)
 
     def text_of(ids: Sequence[int], _: Sequence[Tool]) -> tuple[str, tuple[ToolCall, ...]]:
         return str(words.decode(ids, skip_special_tokens=True)), ()
 
     return Talking(
         model,
-        lambda audio: ears.features(audio)[: mini_omni_released.features_of(len(audio))],
+        partial(mini_omni_released.heard_by, ears),
         codec.said_hz,
         partial(Frames, codec),
         lambda text: list(words(text).input_ids),

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 
 OWN = {
-    "latency": "sync_llm",
-    "omega": "llama_omni",
-    "dtype": "llama_omni",
-    "rows": "mini_omni",
-    "voice": "fun_audio_chat",
+    "latency": ("sync_llm",),
+    "omega": ("llama_omni",),
+    "dtype": ("llama_omni", "mini_omni"),
+    "rows": ("mini_omni",),
+    "speaker": ("mini_omni",),
+    "voice": ("fun_audio_chat",),
 }
-"""Options of one system alone, which its factory takes by the same name."""
+"""Options of some systems alone, which their factories take by the same name."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -33,10 +34,17 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=None, help="folder or hub id of a trained model; default: the shipped one")
     parser.add_argument("--latency", type=int, help="sync_llm: chunks by which the user is known late (default: 1)")
     parser.add_argument("--omega", type=float, help="llama_omni: units that make a segment of speech (default: 40)")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16", "int8", "int4"], help="llama_omni: of its weights")
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16", "int8", "int4"],
+        help="llama_omni, mini_omni (not int4): of its weights",
+    )
     parser.add_argument("--rows", type=int, choices=[1, 2], help="mini_omni: 2 answers batch-parallel (default), 1 not")
     parser.add_argument(
         "--voice", help="fun_audio_chat: CosyVoice 3, a folder or a hub id, for the released model; none: text alone"
+    )
+    parser.add_argument(
+        "--speaker", type=int, help="mini_omni: who answers, of those that the model learnt (from 1 on)"
     )
     parser.add_argument("--asr", default="pocketsphinx", help="cascade: pocketsphinx, whisper:PATH or openai:MODEL")
     parser.add_argument("--llm", default="desk", help="cascade: desk, transformers:PATH or openai:MODEL")
@@ -52,14 +60,14 @@ def is_duplex(options: argparse.Namespace) -> bool:
     known = (*SYSTEMS, *TRAINED, *DUPLEX)
     if options.system not in known:
         raise ValueError(f"there is no system {options.system!r}, only {', '.join(known)}")
-    for name, owner in OWN.items():
-        if getattr(options, name) is not None and options.system != owner:
-            raise ValueError(f"--{name} is a setting of {owner}; leave it out for {options.system}")
+    for name, owners in OWN.items():
+        if getattr(options, name) is not None and options.system not in owners:
+            raise ValueError(f"--{name} is a setting of {' and '.join(owners)}; leave it out for {options.system}")
     return options.system in DUPLEX
 
 
 def _own(options: argparse.Namespace) -> dict[str, Any]:
-    """The settings of one system alone that were given."""
+    """The settings of some systems alone that were given."""
     return {name: value for name in OWN if (value := getattr(options, name)) is not None}
 
 
