@@ -48,10 +48,9 @@ def fdb(options: argparse.Namespace) -> Result:
 
     from duologue.evaluate import full_duplex_cases, full_duplex_report, full_duplex_run
 
-    folder = options.folder / "fdb"
+    make, folder = system.session(options, lambda: CLOCK), options.folder / "fdb"
     cases = full_duplex_cases.made(folder / "cases", options.cases, FDB_SEED, options.noises)
     name = options.name or options.system + ("" if options.latency is None else f" {options.latency}")
-    make = system.session(options, lambda: CLOCK)
     heard = full_duplex_run.talked(cases, folder / "cases", folder / name, make, _described(options))
     shown = track(heard, f"{name} hears", total=len(cases), console=Console(stderr=True))
     full_duplex_run.scored(list(shown), folder / name, _ears(options))
