@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import cache
 from math import inf
-from pathlib import Path
-from shutil import copytree
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,17 +15,15 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from conftest import need
 from duologue.dialogue import Message
 from duologue.model.adapter import IGNORED, SPEECH_ID, fused
 from duologue.model.ctc import Collapse, SpeechSizes
 from duologue.model.prompt import labelled
-from duologue.model.weights import WeightsError
 from duologue.model.whisper import Beyond, Length, Whisper, WhisperSizes
 from duologue.model.words import words_tokenizer
 from duologue.sound import Audio
 from duologue.streaming import Memory
-from duologue.systems import llama_omni, llama_omni_released
+from duologue.systems import llama_omni
 from duologue.systems.llama_omni import SMALL_WORLD, LlamaOmni
 from duologue.systems.llama_omni_conversation import Conversation, Step
 from small_models import LLAMA3, SIZES, close, laws
@@ -382,97 +376,6 @@ def test_numbers_too_large_for_their_precision_are_reported() -> None:
     talk = Conversation(LlamaOmni(whisper("true"), lm, WORDS, config).eval(), MEMORY)
     with pytest.raises(FloatingPointError, match="no finite numbers in float16: load the model in bfloat16 or float32"):
         talk.hear(sound())
-
-
-# ---------------------------------------------------------------- released weights
-
-
-@pytest.fixture
-def released(shared: Path, tmp_path: Path) -> Path:
-    """The small weights under released names, in a folder of their own."""
-    golden = shared / "goldens" / "llama_omni"
-    need(golden.is_dir(), f"the golden folder {golden}")
-    return copytree(golden, tmp_path / "model", copy_function=lambda a, b: Path(b).write_bytes(Path(a).read_bytes()))
-
-
-def loaded(folder: Path, dtype: torch.dtype = torch.float32) -> LlamaOmni:
-    return llama_omni_released.load(folder, dtype, WhisperSizes(8, 52, 12, 2, 2))
-
-
-def test_a_released_folder_talks(released: Path) -> None:
-    model = loaded(released)
-    talk = Conversation(model, Memory(400))
-    talk.hear(sound())
-    first = list(talk.answer(10, 5))
-    assert tokens(first) == answered_slowly(model, prompted(model, 0), 5)[0]
-    assert len(model.heard(sound(0.2))) == len(model.heard(sound(1.0))) == 52 // 5
-
-
-def test_a_released_folder_talks_in_half_the_memory(released: Path) -> None:
-    model = loaded(released, torch.bfloat16)
-    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
-    assert torch.equal(model.speech.llama.rotary_emb.inv_freq, loaded(released).speech.llama.rotary_emb.inv_freq)
-    talk = Conversation(model, Memory(400))
-    talk.hear(sound())
-    assert len(list(talk.answer(10, 5))) <= 5
-
-
-Edit = Callable[[dict[str, Any]], object]
-
-
-@pytest.mark.parametrize(
-    ("edit", "said"),
-    [
-        (
-            lambda fields: fields.update(model_type="llama"),
-            "holds a model of type 'llama', not 'omni_speech2s_llama'",
-        ),
-        (
-            lambda fields: fields.update(ctc_decoder_config="__import__('os')"),
-            "give it as \\(layers, width, heads, ffn\\)",
-        ),
-        (
-            lambda fields: fields.update(unit_vocab_size=30),
-            "speech_generator.output_proj.bias is \\[21\\], not \\[31\\]",
-        ),
-        (
-            lambda fields: fields.update(num_hidden_layers=3),
-            "9 missing: model.layers.2.input_layernorm.weight",
-        ),
-        (
-            lambda fields: fields.update(ctc_decoder_config="(1,24,2,40)"),
-            "9 not of this model: speech_generator.layers.1",
-        ),
-    ],
-)
-def test_another_checkpoint_is_refused(released: Path, edit: Edit, said: str) -> None:
-    fields = json.loads((released / "config.json").read_text())
-    edit(fields)
-    (released / "config.json").write_text(json.dumps(fields))
-    with pytest.raises(WeightsError, match=said):
-        loaded(released)
-
-
-def test_an_adapter_that_was_saved_alone_is_loaded(released: Path, tmp_path: Path) -> None:
-    model = loaded(released)
-    expected = {name: tensor + 1 for name, tensor in model.adapter.state_dict().items()}
-    for before in (
-        "model.speech_projector.",
-        "base_model.model.model.speech_projector.",
-        "speech_projector.",
-    ):
-        torch.save({before + name: tensor for name, tensor in expected.items()}, tmp_path / "speech_projector.bin")
-        model = loaded(released)
-        llama_omni_released.fill_adapter(model, tmp_path / "speech_projector.bin")
-        assert all(torch.equal(tensor, expected[name]) for name, tensor in model.adapter.state_dict().items())
-
-
-def test_memory_at_the_released_sizes() -> None:
-    bf16, int8, int4 = (llama_omni_released.parts_bytes(kept) for kept in ("bf16", "int8", "int4"))
-    assert sum(bf16.values()) == 2 * 9_114_381_289
-    assert bf16["speech"] == 2 * 425_649_129
-    assert all(int4[part] < int8[part] < bf16[part] for part in bf16)
-    assert 0.5 < int8["lm"] / bf16["lm"] < 0.56
 
 
 # ---------------------------------------------------------------- learning

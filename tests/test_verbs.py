@@ -329,6 +329,23 @@ def test_eval_names_a_recording_that_is_missing(
     assert f"{recording}: there is no such file" in in_one_line(capsys, *few)
 
 
+# ---------------------------------------------------------------- settings of one system
+
+
+@pytest.mark.parametrize("omega", ["0", "0.5", "-3", "nan"])
+@pytest.mark.parametrize(
+    "verb", [("talk", "asked.wav", "answer.wav"), ("serve",), ("eval",), ("eval", "--suite", "fdb")]
+)
+def test_omega_below_1_is_refused_at_once(
+    verb: tuple[str, ...], omega: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the model is read: here is none."""
+    told = in_one_line(capsys, *verb, "--system", "llama_omni", "--model", tmp_path, f"--omega={omega}")
+    assert (
+        told == f"duologue: omega {float(omega)}: a segment has at least 1 unit (10 answers soonest, inf sounds best)"
+    )
+
+
 # ---------------------------------------------------------------- help
 
 

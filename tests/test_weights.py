@@ -179,6 +179,13 @@ def test_shards_that_are_not_there_are_named(tmp_path: Path) -> None:
         stored(tmp_path)
 
 
+@pytest.mark.parametrize("listed", ["{}", "[]", '{"weight_map": {"0.bias": 1}}', '{"weight_map": []}'])
+def test_an_index_that_names_no_files_is_told(tmp_path: Path, listed: str) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(listed)
+    with pytest.raises(WeightsError, match=r"index.json names no files of weights \(weight_map\): fetch it again"):
+        stored(tmp_path)
+
+
 # ---------------------------------------------------------------- Whisper's, by both names
 
 SIZES = WhisperSizes(8, 20, 16, 2, 2)

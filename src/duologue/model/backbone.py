@@ -59,6 +59,11 @@ def backbone(source: Any, dtype: torch.dtype = torch.float32, seed: int = 0) -> 
 
 def tokenizer_of(source: str | Path) -> Any:
     """The tokenizer of a folder or an id on the hub. One that was saved in a folder is what it was: AutoTokenizer would
-    take the words and split text as the model's family does. Raises OSError, ValueError where there is none."""
+    take the words and split text as the model's family does. Raises ValueError where there is none."""
     saved = (Path(source) / "tokenizer.json").is_file()
-    return (PreTrainedTokenizerFast if saved else AutoTokenizer).from_pretrained(source)
+    try:
+        return (PreTrainedTokenizerFast if saved else AutoTokenizer).from_pretrained(source)
+    except Exception as error:  # tokenizers raises nothing more special for a broken file
+        raise ValueError(
+            f"{source}: no tokenizer that can be read ({error}); fetch its tokenizer.json again"
+        ) from error

@@ -60,6 +60,7 @@ def stored(source: str | Path, inside: str | None = None) -> dict[str, Stored]:
         RuntimeError,
         OSError,
         EOFError,
+        UnicodeDecodeError,
         pickle.UnpicklingError,
         json.JSONDecodeError,
     ) as error:
@@ -96,7 +97,10 @@ def _whole(path: Path) -> dict[str, Stored]:
 
 
 def _sharded(index: Path) -> dict[str, Stored]:
-    places: dict[str, str] = json.loads(index.read_text())["weight_map"]
+    listed = json.loads(index.read_text())
+    places: dict[str, str] | None = listed.get("weight_map") if isinstance(listed, dict) else None
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+        raise WeightsError(f"{index} names no files of weights (weight_map): fetch it again")
     if absent := sorted({name for name in places.values() if not (index.parent / name).is_file()}):
         raise WeightsError(f"{index.parent} lacks {_some(absent)}, which {index.name} names: fetch it again")
     shards = {name: _whole(index.parent / name) for name in sorted(set(places.values()))}

@@ -155,8 +155,7 @@ class Conversation:
 
     def _check(self, omega: float, most: int, temperature: float) -> None:
         longest = self.model.config.speech.longest_tokens
-        if not omega >= 1:
-            raise ValueError(f"omega {omega}: a segment has at least 1 unit (10 answers soonest, inf sounds best)")
+        check_omega(omega)
         if not 1 <= most <= longest:
             raise ValueError(f"most {most}: the speech decoder knows positions for 1 to {longest} tokens")
         if not 0 <= temperature < inf:
@@ -245,3 +244,9 @@ class _Speaker:
         states, self._unspoken = torch.stack(self._unspoken)[None], []
         labels: list[int] = finite(self._decoder.step(states, self._state))[0].argmax(-1).tolist()
         return self._collapse.push(labels)
+
+
+def check_omega(omega: float) -> None:
+    """Raises ValueError for Ω below 1."""
+    if not omega >= 1:
+        raise ValueError(f"omega {omega}: a segment has at least 1 unit (10 answers soonest, inf sounds best)")

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoModelForCausalLM, LlamaConfig
 from transformers.initialization import no_init_weights
 
 from duologue.model.backbone import tokenizer_of
 from duologue.model.ctc import SpeechSizes
 from duologue.model.precision import Precision, of_precision, rounded
-from duologue.model.weights import Kept, WeightsError, fill, folder_of, stored, weight_bytes
+from duologue.model.weights import Kept, Stored, WeightsError, fill, folder_of, stored, weight_bytes
 from duologue.model.whisper import LARGE_V3, Whisper, WhisperSizes, openai_name
 from duologue.systems.llama_omni import Config, LlamaOmni
 from duologue.systems.llama_omni import released as sizes
@@ -53,9 +54,12 @@ def load(source: str | Path, dtype: Precision = torch.bfloat16, ears: WhisperSiz
     """
     folder = folder_of(source)
     fields = _fields(folder)
-    tensors = stored(folder)
-    with no_init_weights():
-        model = built(fields, ears, of_precision(dtype), tokenizer_of(folder))
+    tensors = _headed(stored(folder), fields)
+    try:
+        with no_init_weights():
+            model = built(fields, ears, of_precision(dtype), tokenizer_of(folder))
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, StrictDataclassError) as error:
+        raise WeightsError(f"{folder} cannot be loaded: {' '.join(str(error).split())}") from error
     fill(model, tensors, source, released_name)
     rounded(model.lm, dtype)
     return model.eval()
@@ -64,14 +68,15 @@ def load(source: str | Path, dtype: Precision = torch.bfloat16, ears: WhisperSiz
 def built(fields: Mapping[str, Any], ears: WhisperSizes, dtype: torch.dtype, words: Any = None) -> LlamaOmni:
     """The model of a `config.json`, its weights drawn at random (on the meta device: none)."""
     lm = AutoModelForCausalLM.from_config(_llama(fields), dtype=dtype)
+    lm.tie_weights()
     return LlamaOmni(Whisper(ears, "padded", dtype=dtype), lm, words, config_of(fields))
 
 
 def config_of(fields: Mapping[str, Any]) -> Config:
     """Raises WeightsError for a speech decoder that is not described as `(layers, width, heads, ffn)`."""
     config, described = sizes(), str(fields.get("ctc_decoder_config", "(2,4096,32,11008)"))
-    if not re.fullmatch(r"\(\d+(,\s*\d+){3}\)", described):
-        raise WeightsError(f"ctc_decoder_config {described!r}: give it as (layers, width, heads, ffn)")
+    if not re.fullmatch(r"\([1-9]\d*(,\s*[1-9]\d*){3}\)", described):
+        raise WeightsError(f"ctc_decoder_config {described!r}: give it as (layers, width, heads, ffn), each 1 or more")
     layers, width, heads, ffn = map(int, re.findall(r"\d+", described))
     speech = SpeechSizes(
         layers,
@@ -94,17 +99,27 @@ def config_of(fields: Mapping[str, Any]) -> Config:
 def _fields(folder: Path) -> dict[str, Any]:
     try:
         fields: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise WeightsError(f"{folder} holds no config.json that can be read: {error}") from error
+    if not isinstance(fields, dict):
+        raise WeightsError(f"{folder / 'config.json'} holds no fields of a model: fetch it again")
     if fields.get("model_type") not in MODEL_TYPES:
         raise WeightsError(f"{folder} holds a model of type {fields.get('model_type')!r}, not {MODEL_TYPES[0]!r}")
     return fields
 
 
+def _headed(tensors: dict[str, Stored], fields: Mapping[str, Any]) -> dict[str, Stored]:
+    """Where they are tied, the embeddings are the head too."""
+    table = tensors.get("model.embed_tokens.weight")
+    return tensors | {"lm_head.weight": table} if table and fields.get("tie_word_embeddings") else tensors
+
+
 def _llama(fields: Mapping[str, Any]) -> Any:
+    """Rotary positions are described as the release has them, or as transformers 5 writes them."""
     own = {name: fields.get(name, default) for name, default in FIELDS.items() if not name.startswith("rope")}
-    rope = fields.get("rope_scaling", FIELDS["rope_scaling"]) or {"rope_type": "default"}
-    theta = fields.get("rope_theta", FIELDS["rope_theta"])
+    scaling = fields.get("rope_scaling", FIELDS["rope_scaling"]) or {"rope_type": "default"}
+    rope = fields.get("rope_parameters") or scaling
+    theta = fields.get("rope_theta", rope.get("rope_theta", FIELDS["rope_theta"]))
     return LlamaConfig(**own, rope_parameters=dict(rope) | {"rope_theta": theta})
 
 

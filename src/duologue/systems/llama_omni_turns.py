@@ -24,7 +24,7 @@ from duologue.session import Failed, Part, Turn
 from duologue.streaming import Memory
 from duologue.systems import llama_omni_folder, llama_omni_released
 from duologue.systems.llama_omni import LlamaOmni
-from duologue.systems.llama_omni_conversation import Conversation, Place
+from duologue.systems.llama_omni_conversation import Conversation, Place, check_omega
 from duologue.telling import Made, TextOf, told
 from duologue.units import hifigan, nano_codec
 from duologue.units.hifigan_voice import Merged, UnitVoice
@@ -33,10 +33,13 @@ from duologue.units.speaking import Speaking, Utterance
 
 @dataclass(frozen=True)
 class Manner:
-    """omega: Ω, the units that make a segment; most: tokens of an answer."""
+    """omega: Ω, the units that make a segment; most: tokens of an answer. Raises ValueError for Ω below 1."""
 
     omega: float = 40
     most: int = 200
+
+    def __post_init__(self) -> None:
+        check_omega(self.omega)
 
 
 @dataclass(frozen=True)

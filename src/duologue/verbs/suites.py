@@ -53,9 +53,9 @@ def fdb(options: argparse.Namespace) -> Result:
     from duologue.evaluate import full_duplex_report, full_duplex_run
     from duologue.evaluate.ears import EARS_NAME
 
+    make, described = system.session(options, lambda: CLOCK), _described(options)
     cases, inputs, folder = _made(options) if options.recordings is None else _public(options)
     name = options.name or options.system + ("" if options.latency is None else f" {options.latency}")
-    make, described = system.session(options, lambda: CLOCK), _described(options)
     heard = full_duplex_run.talked(cases, inputs, folder / name, make, described)
     shown = track(heard, f"{name} hears", total=len(cases), console=Console(stderr=True))
     full_duplex_run.scored(list(shown), folder / name, _ears(options), ears_name=EARS_NAME)
