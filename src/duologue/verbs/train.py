@@ -39,12 +39,14 @@ def run(options: argparse.Namespace) -> int:
 
     from duologue.systems.omni_flatten import STAGES, STREAMS, OmniFlatten
     from duologue.systems.omni_flatten_examples import EXAMPLES
-    from duologue.train import Causal, Lora, NextToken, Run, fold_lora, train
+    from duologue.train import Causal, DivergedError, Lora, NextToken, Run, fold_lora, train
     from duologue.units.nano_codec import CODEC
     from duologue.whole import whole_file
 
     if options.stage not in EXAMPLES:
         raise ValueError(f"there is no stage {options.stage!r}, only {', '.join(EXAMPLES)}")
+    if options.validation < 0:
+        raise ValueError(f"--validation {options.validation}: give 0 or more conversations")
     model = OmniFlatten.load(options.model)
     model = model.without_text() if options.stage == "two_streams" else model
     examples = list(EXAMPLES[options.stage](model, list(_conversations(options.data))))
@@ -57,7 +59,11 @@ def run(options: argparse.Namespace) -> int:
         stage = replace(stage, trains=(), lora=Lora(LORA_TARGETS, options.lora_rank, 2 * options.lora_rank))
     where = Run(options.folder, options.microbatch_tokens, options.bf16)
     learner = Causal(model.lm)
-    train(learner, stage, where, examples[options.validation :], examples[: options.validation], NextToken(STREAMS))
+    held_out, learnt = examples[: options.validation], examples[options.validation :]
+    try:
+        train(learner, stage, where, learnt, held_out, NextToken(STREAMS))
+    except DivergedError as error:
+        raise ValueError(f"{error} (--learning-rate, and another --folder)") from error
     if options.lora_rank:
         fold_lora(learner)
     model.save(options.folder / "model")
