@@ -232,17 +232,34 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows:
         '{"name": "x"}',
         '{"name": "x", "user": 3, "stretches": []}',
         '{"name": "x", "user": [], "stretches": [{"speaker": "user"}]}',
+        '{"name": "x", "user": ["a"], "stretches": []}',
+        '{"name": "x", "user": [1, -1], "stretches": []}',
+        '{"name": "x", "user": [0.5], "stretches": []}',
+        '{"name": "\udcff", "user": [], "stretches": []}',
     ],
 )
 def test_a_line_that_is_none_is_named(tmp_path: Path, bad: str) -> None:
     path = tmp_path / "rows.jsonl"
     write(path, [encoded(), encoded()])
     lines = path.read_text().splitlines()
-    path.write_text("\n".join([lines[0], bad, lines[1]]) + "\n")
+    path.write_text("\n".join([lines[0], bad, lines[1]]) + "\n", errors="surrogateescape")
     rows = read(path)
     assert next(rows) == encoded()
     with pytest.raises(ValueError, match=r"rows\.jsonl:2: no encoded conversation .*; encode it again"):
         next(rows)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_sound_that_is_none_is_refused(wrong: float) -> None:
+    sound = recorded(4)[:, 0].copy()
+    sound[3] = wrong
+    with pytest.raises(ValueError, match="sample 3 is NaN or infinite"):
+        units_of(sound, tokenizer())
+    with pytest.raises(ValueError, match="type int16: give float32"):
+        units_of((recorded(4)[:, 0] * 1000).astype(np.int16), tokenizer())
+    for bad in (torch.from_numpy(sound), torch.zeros(640, dtype=torch.int16)):
+        with pytest.raises(ValueError, match="give finite float32"):
+            tokenizer().encode(bad[None], tokenizer().start_encoder(1))
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -171,6 +171,21 @@ def test_streams_that_do_not_fit_together_are_refused(fixed: bool) -> None:
 
 
 @pytest.mark.parametrize("fixed", [True, False])
+def test_a_layout_that_puts_for_ever_ends_after_the_last_token(fixed: bool) -> None:
+    def columns() -> Columns:
+        for _ in range(3):
+            yield Say("text")
+        while True:
+            yield Put(9)
+
+    layout = Layout(columns, ("text",), fixed=fixed)
+    assert weave(layout, {"text": [1, 2, 3]}).tokens.tolist() == [[1], [2], [3]]
+    assert len(weave(layout, {"text": [1, 2]})) == 2
+    with pytest.raises(ValueError, match=r"left over after column 3.*'text': 1"):
+        weave(layout, {"text": [1, 2, 3, 4]})
+
+
+@pytest.mark.parametrize("fixed", [True, False])
 def test_tokens_of_another_layout_are_refused(fixed: bool) -> None:
     def columns() -> Columns:
         yield Put(1)

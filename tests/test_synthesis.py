@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -123,6 +126,9 @@ def test_a_folder_holds_one_plan(clean: Path) -> None:
         ({"topics": ("sums", "cooking")}, "unknown topic 'cooking'"),
         ({"timing": "slow"}, "timing 'slow' is unknown; choose one of paper, paper_v2, human"),
         ({"kind": "songs"}, "kind 'songs' is unknown; choose one of dialogues, utterances"),
+        ({"snr_db": (30.0, 15.0)}, "snr_db is two numbers, least before most, not 30.0 and 15.0"),
+        ({"snr_db": (math.nan, math.nan)}, "snr_db is two numbers, least before most, not nan and nan"),
+        ({"pitch": (1.0, math.inf)}, "pitch is two numbers"),
         ({"language": "fr"}, "language 'fr' is unknown; choose one of None, en, zh"),
     ],
 )
@@ -136,6 +142,42 @@ def test_a_folder_without_noises_is_refused_before_anything_is_written(tmp_path:
     with pytest.raises(FileNotFoundError, match="no such manifest"):
         synthesise(tmp_path / "made", replace(PLAN, noises=str(tmp_path / "noises")), quiet=True)
     assert not (tmp_path / "made").exists()
+
+
+def test_a_recogniser_that_is_not_there_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="no Whisper model at '/nonexist'"):
+        synthesise(tmp_path / "made", replace(PLAN, asr="whisper:/nonexist"), quiet=True)
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_second_process_waits_for_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It finds all made, and has taken nothing away."""
+    made, begun, go_on = corpus.make, threading.Event(), threading.Event()
+    half = tmp_path / "audio" / ".000000.flac.half.tmp"
+
+    def slowly(*arguments: Any) -> Any:
+        if not begun.is_set():
+            half.write_bytes(b"half")
+            begun.set()
+        assert go_on.wait(20)
+        assert half.exists()
+        return made(*arguments)
+
+    monkeypatch.setattr(corpus, "make", slowly)
+    plan = replace(MANY, count=2)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(synthesise, tmp_path, plan, quiet=True)
+        assert begun.wait(20)
+        with pytest.raises(ValueError, match="another plan"):
+            synthesise(tmp_path, PLAN, quiet=True)
+        second, told = pool.submit(synthesise, tmp_path, plan, quiet=True), ""
+        while "another process is making it" not in told:
+            told += capfd.readouterr().err
+        go_on.set()
+        assert first.result() == second.result()
+    assert not (tmp_path / ".lock").exists()
 
 
 def test_another_seed_says_something_else(clean: Path, tmp_path: Path) -> None:

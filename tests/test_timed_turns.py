@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,3 +46,20 @@ def test_nothing_said_is_lost_and_nothing_unsaid_is_written(
             assert all(chunk_of[t] <= turn.last_chunk(speech_chunk) for t in turn.text if t in chunk_of)
     grid = weave(full_duplex(config), woven)
     assert len(grid) == sum(map(len, woven.values()))
+
+
+def test_words_that_begin_where_the_sound_has_ended_are_written() -> None:
+    config, tags = Config(5, 2), Tags(*range(2, 8), silent_speech=0, silent_text=1)
+    for start in (4, 5, 10, 22):
+        woven = streams(config, tags, [], [TimedTurn(start, (), (50, 51, 52))], 5)
+        assert [t for t in woven["text"] if t != 1] == [50, 51, 52]
+        assert weave(full_duplex(config), woven)
+
+
+def test_speech_outside_of_the_streams_is_refused() -> None:
+    config, tags = Config(5, 2), Tags(*range(2, 8), silent_speech=0, silent_text=1)
+    turn = TimedTurn(3, tuple(range(100, 110)))
+    with pytest.raises(ValueError, match="speech from place 3 to 13 does not fit into 5: give more places"):
+        streams(config, tags, [], [turn], 5)
+    with pytest.raises(ValueError, match="speech from place -1 to 0 does not fit into 5"):
+        streams(config, tags, [TimedTurn(-1, (100,))], [], 5)

@@ -243,7 +243,21 @@ def test_train_says_what_it_cannot_do(
     assert "bad.jsonl:1: no encoded conversation" in in_one_line(capsys, *training(model, tmp_path / "bad.jsonl", run))
     few = training(model, units, run, "--validation", 2)
     assert "2 examples: give more, or keep fewer for validation (--validation)" in in_one_line(capsys, *few)
+    assert "--validation -1: give 0 or more" in in_one_line(capsys, *training(model, units, run, "--validation", -1))
+    for unit in (CODES, CODES + 5):
+        write(tmp_path / "other.jsonl", [replace(conversation(0), user=(unit,) * 87)])
+        told = in_one_line(capsys, *training(model, tmp_path / "other.jsonl", run))
+        assert f"there is no unit {unit} among {CODES}" in told
     assert not run.exists()
+
+
+def test_train_says_in_one_line_that_the_loss_is_no_number(
+    model: Path, units: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert duologue(*training(model, units, tmp_path / "run", "--learning-rate", 1e30, "--epochs", 4)) == 2
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("duologue: ")]
+    assert "stage 'full_duplex'" in told
+    assert "--learning-rate" in told
 
 
 # ---------------------------------------------------------------- talk
@@ -272,7 +286,9 @@ def test_talk_in_full_duplex_writes_sound_picture_and_events_the_same_each_time(
     assert json.loads(capsys.readouterr().out) == told
 
 
-def test_talk_and_eval_say_what_they_cannot_do(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_talk_and_eval_say_what_they_cannot_do(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     wav.write(tmp_path / "in.wav", np.zeros(1600, np.float32), 16_000)
     talk = ("talk", tmp_path / "in.wav", tmp_path / "out.wav")
     assert (
@@ -284,6 +300,11 @@ def test_talk_and_eval_say_what_they_cannot_do(model: Path, tmp_path: Path, caps
     missing = ("talk", tmp_path / "none.wav", *duplex[2:], model)
     assert "none.wav: there is no such file" in in_one_line(capsys, *missing)
     assert not (tmp_path / "out.wav").exists()
+    for wrong, why in (("out.foo", "cannot write FOO files"), ("nodir/out.wav", "there is no folder")):
+        heard_by = ("talk", tmp_path / "in.wav", tmp_path / wrong, "--system", "omni_flatten", "--model", model)
+        with monkeypatch.context() as patched:
+            patched.setattr("duologue.talk.converse", None)
+            assert why in in_one_line(capsys, *heard_by)
     folder = ("--folder", tmp_path / "eval")
     assert "there is no system 'hal'" in in_one_line(capsys, "eval", "--system", "hal", *folder)
     assert "holds no OmniFlatten model" in in_one_line(capsys, "eval", "--model", tmp_path, *folder)
@@ -316,6 +337,17 @@ def test_eval_measures_and_prints_what_it_keeps(
     assert re.search(r"in speech, as heard +–", table)
     assert "goes on" in table
     assert json.loads((tmp_path / "eval" / "results.json").read_text()) == found
+
+
+def test_eval_looks_at_all_that_is_asked_before_it_hears_anything(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = ("eval", "--model", model, "--folder", tmp_path, "--no-speech", "--questions", 1, "--dialogues")
+    assert "--dialogues 0: give 1 or more" in in_one_line(capsys, *few, 0)
+    (tmp_path / "dialogues").mkdir()
+    (tmp_path / "dialogues" / "plan.json").write_text("{}")
+    assert "dialogues holds the recordings of another plan" in in_one_line(capsys, *few, 2)
+    assert not (tmp_path / "questions").exists()
 
 
 def test_eval_names_a_recording_that_is_missing(

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from duologue.dialogue import Speaker
 from duologue.sound import Audio
+from duologue.sound.wav import SoundError, checked
 from duologue.units.codec import UnitEncoder, encode_whole
 from duologue.whole import whole_file
 
@@ -74,6 +75,9 @@ class Encoded:
         stretches = tuple(
             Stretch(**{**s, "units": tuple(s["units"]), "ends": tuple(s["ends"])}) for s in row["stretches"]
         )
+        for units in (row["user"], *(stretch.units for stretch in stretches)):
+            if units and (np.asarray(units).dtype != np.int64 or min(units) < 0):
+                raise ValueError("units are whole numbers from 0 on")
         return cls(row["name"], tuple(row["user"]), stretches)
 
 
@@ -85,7 +89,10 @@ def encode(name: str, sound: Audio, said: Iterable[Heard], encoder: UnitEncoder)
 
 
 def units_of(audio: Audio, encoder: UnitEncoder) -> NDArray[np.int64]:
-    """[N] → units [T] of the first book."""
+    """[N] → units [T] of the first book. Raises SoundError for samples that are no floats, or not finite."""
+    if not np.issubdtype(audio.dtype, np.floating):
+        raise SoundError(f"samples of type {audio.dtype}: give float32 from -1 to 1")
+    checked(audio, "the sound to encode")
     return encode_whole(encoder, torch.from_numpy(np.ascontiguousarray(audio, np.float32))[None])[0, 0].numpy()
 
 
@@ -140,7 +147,7 @@ def write(path: str | Path, rows: Iterable[Encoded]) -> None:
 
 def read(path: str | Path) -> Iterator[Encoded]:
     """What `write` wrote. Raises FileNotFoundError; ValueError for a line that is none."""
-    with Path(path).open() as file:
+    with Path(path).open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
                 yield Encoded.from_json(json.loads(line))

@@ -34,15 +34,20 @@ class TimedTurn:
 
 
 def spoken(turns: Iterable[TimedTurn], length: int, silent: int) -> Tokens:
-    """Speech [length]: every token in its place in time, nothing rounded to chunks."""
+    """Speech [length]: every token in its place in time, nothing rounded to chunks. Raises ValueError for a turn that
+    lies outside."""
     stream = np.full(length, silent, np.int64)
     for turn in turns:
-        stream[turn.start : turn.start + len(turn.spoken)] = turn.spoken
+        end = turn.start + len(turn.spoken)
+        if turn.spoken and not 0 <= turn.start <= end <= length:
+            raise ValueError(f"speech from place {turn.start} to {end} does not fit into {length}: give more places")
+        stream[turn.start : end] = turn.spoken
     return stream
 
 
 def written(turns: Sequence[TimedTurn], chunks: int, speech_chunk: int, text_chunk: int, silent: int) -> Tokens:
     """Text of `chunks` chunks or more, `text_chunk` tokens each: a queue that turns join as their speech starts."""
+    chunks = max([chunks, *(turn.start // speech_chunk + 1 for turn in turns if turn.text)])
     stream: list[int] = []
     queue: deque[tuple[int, float]] = deque()
     while len(stream) < chunks * text_chunk or queue:

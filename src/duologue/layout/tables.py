@@ -16,6 +16,8 @@ from duologue.layout.columns import Grid, Layout, Put, Run, Say, Tokens
 
 SMALLEST = 64
 """Columns of the smallest table."""
+MOST_PUTS = 1 << 14
+"""Columns, one behind the other, that take no token, in a layout that goes on."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,9 @@ def _enough(layout: Layout, lengths: NDArray[np.int64]) -> tuple[Table, int]:
         if missing.any():
             taking = (cells.stream[: missing.argmax()] >= 0).any(axis=1)
             return cells, int(np.flatnonzero(taking).max(initial=-1)) + 1
+        last = int(np.flatnonzero((cells.stream >= 0).any(axis=1)).max(initial=-1))
+        if not cells.ended and len(cells.stream) - last > MOST_PUTS:
+            return cells, last + 1
         if cells.ended:
             break
     return cells, len(cells.stream)

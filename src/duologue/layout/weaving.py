@@ -14,8 +14,9 @@ from duologue.layout.columns import Column, Grid, Layout, Put, Run, Say, Streams
 def weave(layout: Layout, streams: Streams) -> Grid:
     """Lay the streams out: every token once, in order.
 
-    Ends where the layout does, or after the last column that took a token. Raises ValueError when streams are
-    missing or unknown, or when tokens are left over: then the streams do not fit together.
+    Ends where the layout does, or after the last column that took a token, where none of the next `MOST_PUTS` takes
+    one. Raises ValueError when streams are missing or unknown, or when tokens are left over: then the streams do not
+    fit together.
     """
     if set(streams) != set(layout.streams):
         raise ValueError(f"this layout weaves the streams {sorted(layout.streams)}, not {sorted(streams)}")
@@ -35,7 +36,10 @@ def weave_by_column(layout: Layout, given: Mapping[str, Tokens]) -> tuple[Grid, 
     lists = {name: tokens.tolist() for name, tokens in given.items()}
     taken = dict.fromkeys(lists, 0)
     tokens, said, stream, run, end = array("q"), bytearray(), array("h"), Run(layout), 0
+    most = tables.MOST_PUTS * layout.lanes
     while (column := run.column) is not None and (row := _row(column, lists, taken)) is not None:
+        if len(tokens) - end >= most:
+            break
         tokens.extend(row)
         said.extend(isinstance(cell, Say) for cell in column)
         stream.extend(run.numbers())

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,8 +53,12 @@ class OneVocabulary:
         return ids
 
     def unit_ids(self, codes: Iterable[int]) -> list[int]:
-        offset = self.ids["units"].offset
-        return [offset + int(code) for code in codes]
+        """Raises ValueError for codes that are none of the units."""
+        units, found = self.ids["units"], np.fromiter(codes, np.int64)
+        if wrong := found[(found < 0) | (found >= units.size)].tolist():
+            raise ValueError(f"there is no unit {wrong[0]} among {units.size}: encode with the codec of this model")
+        ids: list[int] = (found + units.offset).tolist()
+        return ids
 
     # ------------------------------------------------------------ on the disk
 

@@ -78,10 +78,18 @@ def checked(audio: Audio, name: str) -> Audio:
 
 def write(path: str | Path, audio: Audio, hz: int) -> None:
     """Write [N] or [N, channels] float32 as 16-bit wav (flac, ogg by the suffix): whole or not at all."""
+    kind = kind_of(path)
+    whole_file(path, lambda file: soundfile.write(file, np.clip(audio, -1, 1), hz, format=kind))
+
+
+def kind_of(path: str | Path) -> str:
+    """The format that is written there. Raises SoundError for a suffix that is none, or where there is no folder."""
     kind = Path(path).suffix.lstrip(".").upper() or "WAV"
     if kind not in soundfile.available_formats():
         raise SoundError(f"{path}: cannot write {kind} files; use .wav, .flac or .ogg")
-    whole_file(path, lambda file: soundfile.write(file, np.clip(audio, -1, 1), hz, format=kind))
+    if not Path(path).parent.is_dir():
+        raise SoundError(f"{path}: there is no folder {Path(path).parent}; make it first")
+    return kind
 
 
 # ---------------------------------------------------------------- rate

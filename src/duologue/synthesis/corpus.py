@@ -29,6 +29,7 @@ from duologue.engines.named import recogniser
 from duologue.session import HEARD_HZ, Audio
 from duologue.sound.wav import write
 from duologue.synthesis import casting, screen
+from duologue.synthesis.alone import alone
 from duologue.synthesis.mix import noises
 from duologue.synthesis.plan import Plan
 from duologue.synthesis.scene import Scene, sound
@@ -54,14 +55,22 @@ class Made:
 def synthesise(folder: str | Path, plan: Plan, workers: int = 1, quiet: bool = False) -> Made:
     """Make the plan's recordings in `folder`, or what is still missing of them.
 
-    The files are the same, byte for byte, for any number of workers and however often it was interrupted. Raises
-    ValueError for a folder that holds another plan, EngineError where a voice or the recogniser is missing.
+    The files are the same, byte for byte, for any number of workers and however often it was interrupted. While
+    another process makes them, it waits. Raises ValueError for a folder that holds another plan, EngineError where a
+    voice or the recogniser is missing.
     """
     folder = Path(folder)
     found = noises(plan.noises, plan.split) if plan.noises and plan.snr_db else ()
     if plan.asr:
-        recogniser(plan.asr)
-    _begun(folder, plan)
+        recogniser(plan.asr).transcribe(np.zeros(HEARD_HZ, np.float32))
+    check_plan(folder, plan)
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder):
+        _begun(folder, plan)
+        return _made(folder, plan, found, workers, quiet)
+
+
+def _made(folder: Path, plan: Plan, found: tuple[str, ...], workers: int, quiet: bool) -> Made:
     manifest, dropped = folder / "manifest.jsonl", folder / "dropped.jsonl"
     if not manifest.is_file():
         _make_blocks(folder, plan, found, workers, quiet)
@@ -73,16 +82,25 @@ def synthesise(folder: str | Path, plan: Plan, workers: int = 1, quiet: bool = F
     return Made(manifest, len(kept), sum(row["duration"] for row in kept) / 3600, len(_read(dropped)))
 
 
+def check_plan(folder: Path, plan: Plan) -> None:
+    """Raises ValueError for a folder that holds another plan."""
+    written = folder / "plan.json"
+    if written.is_file() and written.read_bytes() != _as_json(plan):
+        raise ValueError(f"{folder} holds the recordings of another plan ({written}); choose another folder")
+
+
+def _as_json(plan: Plan) -> bytes:
+    return json.dumps(plan.to_json(), indent=1).encode()
+
+
 def _begun(folder: Path, plan: Plan) -> None:
     """The folder with this plan in it, and without what a kill left half written."""
-    (folder / "audio").mkdir(parents=True, exist_ok=True)
-    written = folder / "plan.json"
-    wanted = json.dumps(plan.to_json(), indent=1).encode()
-    if written.is_file() and written.read_bytes() != wanted:
-        raise ValueError(f"{folder} holds the recordings of another plan ({written}); choose another folder")
-    whole_file(written, lambda file: file.write(wanted))
-    for half in folder.rglob(".*.tmp"):
-        half.unlink()
+    check_plan(folder, plan)
+    (folder / "audio").mkdir(exist_ok=True)
+    whole_file(folder / "plan.json", lambda file: file.write(_as_json(plan)))
+    for place in (folder, folder / "audio", folder / "blocks"):
+        for half in place.glob(".*.tmp"):
+            half.unlink()
 
 
 # ---------------------------------------------------------------- blocks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -15,6 +16,7 @@ from duologue.synthesis.voice import voices
 Says = Literal["questions", "answers"]
 RecordKind = Literal["dialogues", "utterances"]
 Range = tuple[float, float]
+RANGES = ("snr_db", "pitch", "words_per_minute", "level_db", "reverb_s", "direct_db", "side_talk_db")
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,10 @@ class Plan:
             raise ValueError(f"a corpus has at least one recording, not {self.count}")
         if not 1 <= self.exchanges[0] <= self.exchanges[1]:
             raise ValueError(f"a dialogue has at least one question, least before most, not {self.exchanges}")
+        for name in RANGES:
+            least, most = getattr(self, name) or (0, 0)
+            if not -math.inf < least <= most < math.inf:
+                raise ValueError(f"{name} is two numbers, least before most, not {least} and {most}")
         chosen_topics(self.topics)
         for name, value, known in (
             ("kind", self.kind, get_args(RecordKind)),

@@ -45,10 +45,12 @@ class NanoFront(nn.Module):
 
     def vectors(self, audio: Tensor, state: CodecState, last: bool = False) -> Tensor:
         """[B, N] → those that are complete, [B, T, D]; with `last`, the rest is filled with silence to a whole unit.
-        Raises ValueError for sound that is not [B, N] of the state's B."""
+        Raises ValueError for sound that is not [B, N] of the state's B, no floats, or not finite."""
         waiting, before, *pasts = state.tensors
         if audio.ndim != 2 or len(audio) != len(waiting):
             raise ValueError(f"sound of shape {list(audio.shape)} for a state of {len(waiting)} rows: give [B, N]")
+        if not (audio.is_floating_point() and audio.isfinite().all()):
+            raise ValueError(f"sound of type {audio.dtype}: give finite float32 samples from -1 to 1")
         audio = torch.cat([waiting, audio], -1)
         if last:
             audio = functional.pad(audio, (0, -audio.shape[-1] % UNIT_SAMPLES))

@@ -34,6 +34,8 @@ EXAMPLE = """\
   duologue eval --suite timing                             # of what is synthesised, against people's"""
 SUITES = ("answers", "fdb", "turns", "two_agents", "timing")
 SEED = 77
+EXCHANGES = {"questions": (1, 1), "dialogues": (1, 3)}
+"""Of the recordings that are made: at least and at most."""
 AFTER_S = 2.0
 """Of silence after a recording: time for a late answer."""
 
@@ -88,15 +90,19 @@ def _ears(options: argparse.Namespace) -> Ears | None:
     return None if options.no_speech else answers_recogniser()
 
 
-def _recorded(
-    options: argparse.Namespace, name: str, count: int, exchanges: tuple[int, int]
-) -> tuple[list[dict[str, Any]], list[Audio]]:
-    """Test recordings, made where they are not there yet."""
+def _recorded(options: argparse.Namespace, *names: str) -> list[tuple[list[dict[str, Any]], list[Audio]]]:
+    """Test recordings of these names, made where they are not there yet: all are possible before one is made."""
     from duologue.evaluate.conversing import recorded
-    from duologue.synthesis import Plan
+    from duologue.synthesis import Plan, check_plan
 
-    plan = Plan(count, split="test", timing="prompt", exchanges=exchanges, noises=options.noises, seed=SEED)
-    return recorded(options.folder / name, plan, AFTER_S)
+    plans = {}
+    for name in names:
+        if (count := getattr(options, name)) < 1:
+            raise ValueError(f"--{name} {count}: give 1 or more")
+        given = {"exchanges": EXCHANGES[name], "noises": options.noises, "seed": SEED}
+        plans[name] = Plan(count, split="test", timing="prompt", **given)
+        check_plan(options.folder / name, plans[name])
+    return [recorded(options.folder / name, plan, AFTER_S) for name, plan in plans.items()]
 
 
 def _told(hearing: Iterable[Any], name: str, total: int) -> list[Any]:
@@ -123,9 +129,9 @@ def _turn_taker(options: argparse.Namespace) -> list[Table]:
     from duologue.evaluate.replies import answered, conversed, delays, delays_table
 
     make = system.turn_taker(options, datetime.now)
-    asked, users = _recorded(options, "questions", options.questions, (1, 1))
+    ears, ((asked, users),) = _ears(options), _recorded(options, "questions")
     heard = (list(conversed(make(), row, user)) for row, user in zip(asked, users, strict=True))
-    found, ears = _told(heard, "questions", len(users)), _ears(options)
+    found = _told(heard, "questions", len(users))
     answers = [answered(row, replies, ears) for row, replies in zip(asked, found, strict=True)]
     took = delays([replies[-1] for replies in found])
     _write(options.folder, answers, delays=asdict(took))
@@ -147,12 +153,11 @@ def _duplex(options: argparse.Namespace) -> list[Table]:
     if not isinstance(session, LayoutSession):
         return _by_ear(options, make)
     talking = session.talking
-    asked, users = _recorded(options, "questions", options.questions, (1, 1))
+    ears, ((asked, users), (talked, callers)) = _ears(options), _recorded(options, *EXCHANGES)
     waits = [later_turns(row, talking.codec.unit_hz) for row in asked]
-    heard, ears = _told(tracks(talking, users, waits=waits), "questions", len(users)), _ears(options)
+    heard = _told(tracks(talking, users, waits=waits), "questions", len(users))
     answers = [answered(talking, row, track, session.tools, ears) for row, track in zip(asked, heard, strict=True)]
-    talked, users = _recorded(options, "dialogues", options.dialogues, (1, 3))
-    taken = turns(talked, _told(tracks(talking, users), "dialogues", len(users)), talking.codec.unit_hz)
+    taken = turns(talked, _told(tracks(talking, callers), "dialogues", len(callers)), talking.codec.unit_hz)
     _write(options.folder, answers, turns=asdict(taken))
     _draw(session, talked, options.folder)
     chunk_ms = round(1000 * talking.chunk_units / talking.codec.unit_hz)
@@ -169,11 +174,10 @@ def _by_ear(options: argparse.Namespace, make: Callable[[], Duplex]) -> list[Tab
     ears, first = _ears(options), make()
     if ears is None:
         raise ValueError(f"{options.system} writes no text that could be read: leave --no-speech out")
-    asked, users = _recorded(options, "questions", options.questions, (1, 1))
+    (asked, users), (talked, callers) = _recorded(options, *EXCHANGES)
     heard = _told(by_ear.all_listened(make, users), "questions", len(users))
     answers = [by_ear.answered(row, one, ears) for row, one in zip(asked, heard, strict=True)]
-    talked, users = _recorded(options, "dialogues", options.dialogues, (1, 3))
-    heard = _told(by_ear.all_listened(make, users), "dialogues", len(users))
+    heard = _told(by_ear.all_listened(make, callers), "dialogues", len(callers))
     tracks = [one.track(first.delay_frames) for one in heard]
     taken = turns(talked, tracks, 1 / first.frame_s)
     _write(options.folder, answers, turns=asdict(taken))

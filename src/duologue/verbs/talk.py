@@ -43,6 +43,10 @@ def run(options: argparse.Namespace) -> int:
     """A recording in lock-step, or the microphone."""
     if options.heard is not None and options.said is None:
         raise ValueError(f"say where to write the conversation: duologue talk {options.heard} answer.wav")
+    if options.said is not None:
+        from duologue.sound.wav import kind_of
+
+        kind_of(options.said)
     session = _session(options)
     if options.heard is None:
         from duologue.microphone import converse_live

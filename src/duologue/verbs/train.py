@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,23 +57,27 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from duologue.systems.omni_flatten import STREAMS
     from duologue.systems.omni_flatten_examples import EXAMPLES
-    from duologue.train import Causal, NextToken, Run, fold_lora, train
+    from duologue.train import Causal, DivergedError, NextToken, Run, fold_lora, train
     from duologue.units.nano_codec import CODEC
     from duologue.whole import whole_file
 
     if options.stage not in EXAMPLES:
         raise ValueError(f"there is no stage {options.stage!r}, only {', '.join(EXAMPLES)}")
+    if options.validation < 0:
+        raise ValueError(f"--validation {options.validation}: give 0 or more conversations")
     model, codec = _begun(options)
     model = model.without_text() if options.stage == "two_streams" else model
-    rows = list(_conversations(options.data))
-    _refuse_other_units(model, rows)
-    examples = list(EXAMPLES[options.stage](model, rows))
+    examples = list(EXAMPLES[options.stage](model, list(_conversations(options.data))))
     if len(examples) <= options.validation:
         raise ValueError(f"{len(examples)} examples: give more, or keep fewer for validation (--validation)")
     learner = Causal(model.lm)
     where = Run(options.folder, options.microbatch_tokens, options.bf16)
     stage = _stage(options, learner)
-    train(learner, stage, where, examples[options.validation :], examples[: options.validation], NextToken(STREAMS))
+    held_out, learnt = examples[: options.validation], examples[options.validation :]
+    try:
+        train(learner, stage, where, learnt, held_out, NextToken(STREAMS))
+    except DivergedError as error:
+        raise ValueError(f"{error} (--learning-rate, and another --folder)") from error
     if options.lora_rank:
         fold_lora(learner)
     model.save(options.folder / "model")
@@ -111,18 +115,6 @@ def _codes(codec: str) -> Codes:
         return Codes(VERSIONS[codec].codes)
     fsq = nano_codec.load(codec).tokenizer.fsq
     return Codes(fsq.codes, fsq.one_hot())
-
-
-def _refuse_other_units(model: OmniFlatten, rows: Sequence[Encoded]) -> None:
-    known = model.ids["units"].size
-    for row in rows:
-        if (
-            most := max([*row.user, *(unit for stretch in row.stretches for unit in stretch.units)], default=0)
-        ) >= known:
-            raise ValueError(
-                f"{row.name} has the unit {most}, the model {known} of them: encode conversations with the model's "
-                "codec, or begin with --base and the codec that encoded them (--codec)"
-            )
 
 
 def _stage(options: argparse.Namespace, learner: Causal) -> Stage:
