@@ -200,3 +200,4 @@ READERS = {
     "cosyvoice3/forward.safetensors": compare,
     "cosyvoice3/forward.json": hops,
 }
+HELD = {"cosyvoice3": "hift.safetensors"}

@@ -474,3 +474,4 @@ READERS = {
     "speech_tokenizer/tokenizer.json": speech_tokenizer,
     "speech_tokenizer/tokenizer_config.json": speech_tokenizer,
 }
+HELD = {"fun_audio_chat": "sft_sequence.json"}

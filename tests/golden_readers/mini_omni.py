@@ -402,3 +402,4 @@ READERS = {
         "layouts.json": layouts_json,
     }.items()
 }
+HELD = {"mini_omni": "model_config.yaml"}

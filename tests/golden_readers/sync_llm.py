@@ -184,3 +184,4 @@ READERS = {
     "sync_llm/inference.json": inference,
     "sync_llm/two_agents.json": two_agents,
 }
+HELD = {"sync_llm": "stage_1.json"}
