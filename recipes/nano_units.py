@@ -27,9 +27,9 @@ from nano_units_speech import ASSISTANT, Speech, prepare
 
 SHAPE_WEIGHT = 0.5
 BATCH_S = 24.0
-PIECES, PIECE_UNITS = 4, 36
+PIECES, PIECE_UNITS = 8, 36
 TOKENIZER = Plan("tokenizer", steps=9000, learning_rate=1.5e-3)
-DECODER = Plan("decoder", steps=2400, learning_rate=1e-3)
+DECODER = Plan("decoder", steps=5000, learning_rate=1e-3)
 WINDOWS_SAMPLES = (256, 640, 1536)
 """Of the spectra in which made and wanted sound are compared."""
 

@@ -212,7 +212,7 @@ def test_train_begins_with_one_model_and_its_units(
     stranger = replace(conversation(), user=(*range(CODES), CODES))
     write(tmp_path / "other.jsonl", [stranger])
     told = in_one_line(capsys, *begun, "--data", tmp_path / "other.jsonl")
-    assert f"conversation 0 has the unit {CODES}, the model {CODES} of them" in told
+    assert f"there is no unit {CODES} among {CODES}" in told
     assert not (tmp_path / "run").exists()
 
 
