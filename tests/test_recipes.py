@@ -116,7 +116,8 @@ def test_two_streams_are_learnt_behind_full_duplex_into_a_model_of_their_own(
     made, learnt = recipe("omni_flatten"), list[tuple[str, int, torch.dtype]]()
     nano_codec.save(codec(), tmp_path / "codec.safetensors")
     (tmp_path / "text" / "model").mkdir(parents=True)
-    (tmp_path / "text" / "model" / "tokenizer.json").touch()
+    for name in made.nano_text.SAVED:
+        (tmp_path / "text" / "model" / name).touch()
 
     def learn(model: OmniFlatten, taught: Any, *_: object) -> None:
         learnt.append((taught.name, model.config.text_chunk, model.lm.dtype))
