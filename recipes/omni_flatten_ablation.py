@@ -97,7 +97,7 @@ def main() -> None:
     results: dict[str, list[Figures]] = {}
     for variant in tried:
         results[variant.name] = [bench.figures(variant, seed) for seed in options.seeds]
-    Console().print(table(results))
+    Console(highlight=False, width=160).print(table(results))
 
 
 def parsed() -> argparse.Namespace:
