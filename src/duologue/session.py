@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from duologue.dialogue import Message, Tool, ToolCall
 from duologue.sound import Audio as Audio
@@ -172,3 +172,14 @@ class TurnTaker(Protocol):
     def said_hz(self) -> int: ...
 
     def reply(self, turn: Turn) -> Iterator[Part | None]: ...
+
+
+@runtime_checkable
+class Overhears(Protocol):
+    """What a `TurnTaker` may do besides: make use of a turn's sound while the user still speaks."""
+
+    def overhear(self, audio: Audio, history: tuple[Message, ...]) -> None:
+        """The next turn is likely to begin with this sound, [N] at 16 kHz; it comes again, and more of it. What its
+        `reply` says is the same as if nothing had been overheard, whatever the turn turns out to be. Never raises: what
+        is wrong with the sound, the reply tells."""
+        ...

@@ -26,6 +26,7 @@ from duologue.session import (
     Event,
     Failed,
     Heard,
+    Overhears,
     Part,
     Said,
     Speech,
@@ -36,6 +37,9 @@ from duologue.session import (
 )
 from duologue.sound.utterance import Listener, Segment, UtteranceSettings
 from duologue.sound.vad import WINDOW_MS, WINDOW_SAMPLES, Vad, silero
+
+OVERHEARD_WINDOWS = 10
+"""Every so many, a system may overhear what the user says: each 320 ms, and once in the silence that ends a turn."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,8 @@ class TurnSession:
         events = list(self._attend())
         if ended is not None:
             events += self._utterance(*ended)
+        elif self._confirmed and self._listener.windows % OVERHEARD_WINDOWS == 0:
+            self._overhear()
         return tuple(events)
 
     def say(self) -> Said:
@@ -226,6 +232,11 @@ class TurnSession:
             yield from self._confirm(self._listener.start)
         if self._listener.voiced_ms >= self._settings.backchannel_max_ms:
             self._give_up_stopped()
+
+    def _overhear(self) -> None:
+        """Nobody but the user has the floor: what is said will be a turn, and the system may begin to hear it."""
+        if isinstance(self.system, Overhears) and self._reply is None and self._stopped is None:
+            self.system.overhear(np.concatenate((*self._unheard, self._listener.sure)), self._known_history())
 
     def _confirm(self, start: int) -> Iterator[Event]:
         self._confirmed = True

@@ -68,6 +68,11 @@ class Segmenter:
         self._continued = False
         self._previous_end = first_window
 
+    @property
+    def sure_end(self) -> int:
+        """Of the open utterance: it holds the windows before this one, however it goes on. Exclusive."""
+        return max(self.start, min(self._last_voiced + 1 + self.settings.post_roll_windows, self.windows))
+
     def push(self, probability: float) -> Segment | None:
         now, self.windows = self.windows, self.windows + 1
         if self.onset is None and probability >= self.settings.threshold:
@@ -104,9 +109,7 @@ class Segmenter:
 
     def _close(self, now: int, reason: Literal["silence", "max", "flush"]) -> Segment | None:
         assert self.onset is not None
-        end = now + 1
-        if reason != "max":
-            end = min(self._last_voiced + 1 + self.settings.post_roll_windows, end)
+        end = now + 1 if reason == "max" else self.sure_end
         long_enough = self.voiced_windows * WINDOW_MS >= self.settings.min_speech_ms
         segment = Segment(
             start=self.start,
@@ -157,6 +160,13 @@ class Listener:
     def voiced_ms(self) -> int:
         """How much speech the open utterance holds."""
         return 0 if self._segmenter.onset is None else self._segmenter.voiced_windows * WINDOW_MS
+
+    @property
+    def sure(self) -> Audio:
+        """The sound [N] that the open utterance holds, however it goes on."""
+        first = self.windows - len(self._held)
+        sound = list(self._held)[self._segmenter.start - first : self._segmenter.sure_end - first]
+        return np.concatenate(sound) if sound else np.zeros(0, np.float32)
 
     def push(self, window: Audio) -> tuple[Segment, Audio] | None:
         """Hear [512] samples at 16 kHz; the utterance [N] that ended with them, if one did."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from duologue.dialogue import Message, ToolCall
 from duologue.layout import Grid
+from duologue.sound import Audio
 from duologue.systems.fun_audio_chat import Marks
 
 
@@ -33,12 +34,39 @@ class Exchange:
     rounds: list[Round]
 
 
+@dataclass(frozen=True)
+class Overheard:
+    """The beginning of a turn that is not over.
+
+    audio    [N] at 16 kHz
+    history  of both, before it
+    before   the exchanges, when none of it had been heard
+    """
+
+    audio: Audio
+    history: tuple[Message, ...]
+    before: list[Exchange]
+
+    def begins(self, audio: Audio | None, history: tuple[Message, ...]) -> bool:
+        """Whether a turn of this sound after this history is the same turn, gone on."""
+        known = len(self.audio)
+        return audio is not None and history == self.history and np.array_equal(audio[:known], self.audio)
+
+
 class Ids(NamedTuple):
     """Of what somebody says, of calls, and of what these gave back."""
 
     said: Callable[[str], list[int]]
     called: Callable[[Sequence[ToolCall]], list[int]]
     returned: Callable[[Sequence[str]], list[int]]
+
+
+def copied(exchanges: Sequence[Exchange]) -> list[Exchange]:
+    """As they are now, whatever is said in them from now on."""
+    return [
+        replace(exchange, rounds=[replace(each, said=[*each.said]) for each in exchange.rounds])
+        for exchange in exchanges
+    ]
 
 
 def elsewhere(history: Sequence[Message], ids: Ids) -> Iterator[Exchange]:

@@ -82,8 +82,9 @@ class Talk:
             opening, end = (self.model.text_ids(text) for text in (chat.header.format(role="system"), chat.end))
             self.rows.give(row, [*opening, *self._ids(system), *end])
 
-    def hear(self, row: int, audio: Audio, last: bool = False) -> None:
-        """Samples of the user's [N] at 16 kHz, as they come in. `catch_up` reads what they tell.
+    def hear(self, row: int, audio: Audio, last: bool = False) -> Tensor:
+        """Samples of the user's [N] at 16 kHz, as they come in. `catch_up` reads what they tell. Returns what is made
+        of the utterance so far, groups [places, W'].
 
         Raises ValueError for what is no sound, for an utterance of less than 40 ms, and for one that memory has no room
         for; of the last two, the turn is forgotten.
@@ -101,6 +102,7 @@ class Talk:
         self._place(row, utterance, slots, heard.stand // self.model.config.stacked)
         if last:
             self._closed(row)
+        return slots
 
     def heard(self, row: int, slots: Tensor) -> None:
         """An utterance of which the ears' states are there already, as groups of them [places, W']."""
@@ -108,6 +110,12 @@ class Talk:
         self._room(row, len(slots), f"{len(slots)} groups of sound")
         self._place(row, utterance, slots, 0)
         self._closed(row)
+
+    def forget(self, row: int) -> None:
+        """Take a user's turn back that is not answered yet: it never began."""
+        if self.calls[row].open:
+            self.rows.back(row, 0)
+            self.calls[row].open, self.calls[row].utterance = False, None
 
     def ask(self, row: int, text: str | Sequence[int] = "") -> None:
         """The user's turn is over: what was heard, and perhaps text (or its ids), is to be answered."""
@@ -167,9 +175,7 @@ class Talk:
             self._forget(row, f"{what} are {places} steps, but memory has room for {room}: say less, or give it more")
 
     def _forget(self, row: int, why: str) -> None:
-        """Take the user's turn back."""
-        self.rows.back(row, 0)
-        self.calls[row].open, self.calls[row].utterance = False, None
+        self.forget(row)
         raise ValueError(f"row {row}: {why}")
 
     def _ids(self, text: str | Sequence[int]) -> list[int]:

@@ -1,14 +1,15 @@
 """Fun-Audio-Chat takes turns: a `session.TurnTaker` for one caller.
 
 What is said goes into memory as it was heard: of an answer that was interrupted, the groups up to the last word that
-was heard. A turn that was no turn (somebody only paused) never was: the turns before it are then read anew, of sound
-what the ears made of it. So they are after a turn that failed.
+was heard. While somebody speaks, what is said is heard and read already. A turn that was no turn (somebody only paused)
+never was: the turns before it are then read anew, of sound what the ears made of it. So they are after a turn that
+failed, and after one that went on otherwise than it was overheard.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from duologue.dialogue import Message, Tool, ToolCall
@@ -16,7 +17,17 @@ from duologue.engines.llm import Toolbox
 from duologue.model.picking import Pick
 from duologue.model.plain_text import marked_ids
 from duologue.session import Failed, Part, ToolReturned, Turn
-from duologue.systems.fun_audio_chat_history import Exchange, Ids, Round, elsewhere, letters, words_of
+from duologue.sound import Audio
+from duologue.systems.fun_audio_chat_history import (
+    Exchange,
+    Ids,
+    Overheard,
+    Round,
+    copied,
+    elsewhere,
+    letters,
+    words_of,
+)
 from duologue.systems.fun_audio_chat_model import FunAudioChat
 from duologue.systems.fun_audio_chat_talk import SPEECH, Talk
 from duologue.systems.fun_audio_chat_tools import Calling
@@ -62,19 +73,35 @@ class Talker:
         self._exchanges: list[Exchange] = []
         self._talk = self._fresh()
         self._stale = False
+        self._overheard: Overheard | None = None
+        self._deaf = False
+
+    def overhear(self, audio: Audio, history: tuple[Message, ...]) -> None:
+        """As `session.Overhears`: windows of the ears that are full are heard, and read."""
+        if self._deaf:
+            return
+        try:
+            known = self._known(audio, history)
+            if known is None:
+                known = self._overheard = Overheard(audio[:0], history, copied(self._exchanges))
+                self._bring_up(history, asks=True)
+            self._overheard = replace(known, audio=audio)
+            self._talk.hear(0, audio[len(known.audio) :])
+            self._talk.catch_up()
+        except Exception:
+            self._deaf = True
+            self._unhear(anew=True)
 
     def reply(self, turn: Turn) -> Iterator[Part]:
         """A turn of nothing but history is answered where that ends in what the caller's tools gave back."""
+        self._deaf = False
         try:
             self._instruct(turn)
-            self._recall(turn.history)
-            returned = self._read_results(turn.history)
-            if turn.audio is not None or turn.text is not None:
-                if returned:
-                    self._talk.remember(0, "")
-                self._hear(turn)
-                yield from self._answer()
-            elif returned:
+            known, asks = self._known(turn.audio, turn.history), turn.audio is not None or turn.text is not None
+            returned = known is None and self._bring_up(turn.history, asks)
+            if asks:
+                self._hear(turn, 0 if known is None else len(known.audio))
+            if asks or returned:
                 yield from self._answer()
         except Exception as error:
             self._stale = True
@@ -127,16 +154,37 @@ class Talker:
 
     # ------------------------------------------------------------ what was said
 
-    def _hear(self, turn: Turn) -> None:
-        model, heard = self.talking.model, None
+    def _known(self, audio: Audio | None, history: tuple[Message, ...]) -> Overheard | None:
+        """What was overheard of this turn. What was overheard of another, or under other instructions, never was."""
+        known = self._overheard
+        if known is not None and (self._stale or not known.begins(audio, history)):
+            self._unhear(anew=self._stale or history != known.history)
+        return self._overheard
+
+    def _unhear(self, anew: bool) -> None:
+        """With `anew`, what was before it is not trusted either."""
+        known, self._overheard = self._overheard, None
+        if known is not None and anew:
+            self._exchanges, self._stale = known.before, True
+        elif known is not None:
+            self._talk.forget(0)
+
+    def _bring_up(self, history: tuple[Message, ...], asks: bool) -> bool:
+        """Read what was said before the turn. Returns whether the caller's tools gave something back; where the turn
+        `asks` for something else, nothing is said of that."""
+        self._recall(history)
+        returned = self._read_results(history)
+        if returned and asks:
+            self._talk.remember(0, "")
+        return returned
+
+    def _hear(self, turn: Turn, known_samples: int) -> None:
+        asked, heard = [] if turn.audio is not None else self.talking.model.plain_ids(turn.text or ""), None
         if turn.audio is not None:
-            places = model.places(len(turn.audio))
-            if not places:
-                raise ValueError(f"{len(turn.audio)} samples of sound: give at least 40 ms")
-            heard = model.grouped(model.ears.start().push(turn.audio, last=True).states, places)
-        exchange = Exchange(heard, [Round([] if heard is not None else model.plain_ids(turn.text or ""))])
-        self._ask(exchange)
-        self._exchanges.append(exchange)
+            heard = self._talk.hear(0, turn.audio[known_samples:], last=True)
+        self._overheard = None
+        self._talk.ask(0, asked)
+        self._exchanges.append(Exchange(heard, [Round(asked)]))
 
     def _ask(self, exchange: Exchange) -> None:
         if exchange.heard is not None:
