@@ -4,9 +4,9 @@
 
 It takes the text model, the conversations, the ears and the codec that recipes/omni_flatten.py, recipes/nano_ears.py
 and recipes/nano_levels.py made in the folder; then the paper's three stages: the adapters, the language model's skill
-in text, all of it. With `--records` it learns from what recipes/voice_assistant.py made, too. Run it again to go on
-where it was stopped. It leaves `mini_omni/model` in the folder, which `duologue talk --system mini_omni --model
-runs/omni_flatten/mini_omni/model` talks with.
+in text, all of it, this twice. With `--records` it learns from what recipes/voice_assistant.py made, too. Run it again
+to go on where it was stopped. It leaves `mini_omni/model` in the folder, which `duologue talk --system mini_omni
+--model runs/omni_flatten/mini_omni/model` talks with.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from duologue.systems.mini_omni_model import EachLane, MiniOmni
 from duologue.train import Run, Stage, train
 from duologue.units import nano_ears, snac_nano
 from duologue.units.nano_ears import WordEars
-from mini_omni_lessons import ROW_STEPS, all_lessons, few, levels_in, tasks, written
+from mini_omni_lessons import LAST, ROW_STEPS, all_lessons, few, levels_in, tasks, written
 from nano_ears import word_ears
 from omni_flatten import timed
 from omni_flatten_data import made, parser
@@ -64,14 +64,15 @@ def _nano(stage: Stage, rate: float, **more: Any) -> Stage:
 NANO = (
     _nano(STAGES[0], 2e-3),
     _nano(STAGES[1], 2e-3, muon=("lm.*.layers.*",)),
-    _nano(STAGES[2], 2e-3, muon=("lm.*.layers.*",)),
+    *(_nano(replace(STAGES[2], name=name), 2e-3, muon=("lm.*.layers.*",)) for name in LAST),
 )
+"""The last stage goes round again, its rate from the top (Loshchilov and Hutter 2017, arXiv 1608.03983)."""
 
 
 def main() -> None:
     options = parsed()
     torch.set_num_threads(options.threads)
-    folder, own = options.folder, options.folder / "mini_omni"
+    folder, own = options.folder, options.out or options.folder / "mini_omni"
     ears = word_ears(folder)
     model, words = untrained(folder, ears, options.seed)
     with timed(own, "lessons"):
@@ -98,6 +99,7 @@ def parsed() -> argparse.Namespace:
         "--records", type=Path, help="learn from these too: of VoiceAssistant-400K's layout, of its codec"
     )
     found.add_argument("--seed", type=int, default=0)
+    found.add_argument("--out", type=Path, help="what is learnt (default: mini_omni in the folder)")
     return found.parse_args()
 
 

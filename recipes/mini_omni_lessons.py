@@ -35,6 +35,8 @@ from nano_levels import answers
 from omni_flatten import DIALOGUES, QUESTIONS
 from omni_flatten_data import codec_in
 
+LAST = ("multimodal", "multimodal_again")
+"""The last stage, each time."""
 ROW_STEPS = 256
 """Of a row in training: what is longer is left out."""
 
@@ -133,10 +135,11 @@ def tasks(config: mini_omni.Config, lessons: Sequence[Lesson], practice: Sequenc
     weave = partial(_woven, config, lessons)
     wrote, heard, read = Examples(config, practice), weave(("A1T1",), 0.6), weave(("T1A1",), 0.3)
     answered, aloud, typed = weave(("A1T2",), 0.4), weave(("A1A2", "A1T2")), weave(("T1A2",), 0.3)
+    last = _shuffled(aloud + _shuffled(heard, 0.3) + read + typed + wrote)
     return {
         "modality_alignment": _shuffled(heard + read),
         "adaptation": _shuffled(answered + _shuffled(heard, 0.3) + wrote),
-        "multimodal": _shuffled(aloud + _shuffled(heard, 0.3) + read + typed + wrote),
+        **dict.fromkeys(LAST, last),
     }
 
 

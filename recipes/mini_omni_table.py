@@ -3,7 +3,8 @@
     python recipes/mini_omni_table.py runs/eval --model runs/seed_0/mini_omni/model runs/seed_1/mini_omni/model
 
 The folder is one that `duologue eval --folder` made; each model was trained with another seed. It prints a table of the
-means over the models, with the lowest and the highest, and leaves `mini_omni_table.json` in the folder.
+means over the models, with the lowest and the highest, and leaves `mini_omni_table.json` in the folder. What each model
+reached is kept there, so a run that was stopped goes on, and several processes may share the models.
 
 A→T            the question is heard, the answer written
 A→A            the answer is spoken and written in one row
@@ -17,16 +18,17 @@ steps, ms      until the first sound, from the end of the question: steps of the
 from __future__ import annotations
 
 import argparse
-import json
 import time
+import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -76,14 +78,16 @@ class Way:
     first_ms: float | None
 
 
+Ways = dict[str, Way]
+
+
 def main() -> None:
     options = parsed()
     torch.set_num_threads(1)
     asked = list(asked_in(options.folder, options.questions))
     ears = None if options.no_speech else answers_recogniser()
-    found = [measured(nano(path), asked, ears, path.as_posix()) for path in options.model]
-    lines = json.dumps([{name: asdict(way) for name, way in one.items()} for one in found], indent=1)
-    whole_file(options.folder / RESULTS, lambda file: file.write(lines.encode()))
+    found = [known(options.folder, path, asked, ears) for path in options.model]
+    whole_file(options.folder / RESULTS, lambda file: file.write(TypeAdapter(list[Ways]).dump_json(found, indent=1)))
     Console(highlight=False).print(table(found))
 
 
@@ -105,7 +109,19 @@ def asked_in(folder: Path, count: int | None) -> Iterator[Asked]:
 # ---------------------------------------------------------------- one model
 
 
-def measured(talking: Talking, asked: Sequence[Asked], ears: Ears | None, name: str) -> dict[str, Way]:
+def known(folder: Path, model: Path, asked: Sequence[Asked], ears: Ears | None) -> Ways:
+    """What these very weights reached on so many questions, measured once."""
+    weights = 0
+    for part in sorted(model.rglob("*.safetensors")):
+        weights = zlib.crc32(part.read_bytes(), weights)
+    kept = folder / f"mini_omni_{weights:08x}_{len(asked)}{'' if ears else '_read'}.json"
+    if not kept.exists():
+        found = TypeAdapter(Ways).dump_json(measured(nano(model), asked, ears, model.as_posix()))
+        whole_file(kept, lambda file: file.write(found))
+    return TypeAdapter(Ways).validate_json(kept.read_bytes())
+
+
+def measured(talking: Talking, asked: Sequence[Asked], ears: Ears | None, name: str) -> Ways:
     """Each way of decoding; what it heard is written by its own task (A1T1)."""
     last = (turns[-1:] for _, turns in track(asked, f"{name}: hearing"))
     heard = [text_of(talking, said(talking, turns, "A1T1", False).ids)[0] for turns in last]
@@ -166,7 +182,7 @@ def text_of(talking: Talking, ids: Sequence[int]) -> tuple[str, Any]:
 # ---------------------------------------------------------------- all of them
 
 
-def table(found: Sequence[dict[str, Way]]) -> Table:
+def table(found: Sequence[Ways]) -> Table:
     of = next(iter(found[0].values())).right.n
     made = Table(title=f"{of} questions, {len(found)} models", box=None, title_justify="left", header_style="dim")
     for column in (
