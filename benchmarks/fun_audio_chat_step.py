@@ -17,6 +17,7 @@ import torch
 from transformers import Qwen3Config
 
 from duologue.model.backbone import backbone
+from duologue.model.omni_ears import LiveEars
 from duologue.model.picking import Seen
 from duologue.model.words import words_tokenizer
 from duologue.streaming import Memory
@@ -31,7 +32,7 @@ CODES, PROMPT_WORDS = 6_561, 60
 Clock = Callable[[], float]
 
 
-def model_of(dtype: torch.dtype) -> FunAudioChat:
+def model_of(dtype: torch.dtype, ears: LiveEars | None = None) -> FunAudioChat:
     words = words_tokenizer(("what", "is"))
     lm = Qwen3Config(
         vocab_size=151_936,
@@ -54,7 +55,7 @@ def model_of(dtype: torch.dtype) -> FunAudioChat:
         max_position_embeddings=10_240,
     )
     sizes = EarsConfig(("what", "is"), 64, 1, front_width=16, front_blocks=1)
-    ears = CausalEars(WordEars(NanoEars(sizes), torch.eye(2, 64)).eval())
+    ears = ears or CausalEars(WordEars(NanoEars(sizes), torch.eye(2, 64)).eval())
     config = Config(chat=nano().chat)
     return FunAudioChat.grown(ears, backbone(lm, dtype), words, CODES, config, head).eval()
 
