@@ -87,7 +87,7 @@ def main() -> None:
     model = untrained(folder, codec, fun_audio_chat.nano(options.group), options.seed)
     with timed(own, "examples"):
         rows = made(options)
-        lessons = by_desk(ears_of(model), codec, folder, rows, (*DIALOGUES, *QUESTIONS))
+        lessons = by_desk(ears_of(model), folder, rows, (*DIALOGUES, *QUESTIONS))
         speech = prepare(folder / "units" / "speech", options.recordings, options.share)
         lessons += parallel(lessons, round(AT_ONCE * len(lessons)))
         lessons += by_people(ears_of(model), speech, rows["people"])
@@ -137,11 +137,9 @@ def ears_of(model: FunAudioChat) -> WordEars:
     return model.ears.ears
 
 
-def by_desk(
-    ears: WordEars, codec: NanoCodec, folder: Path, rows: Mapping[str, Sequence[Encoded]], names: Sequence[str]
-) -> list[Lesson]:
+def by_desk(ears: WordEars, folder: Path, rows: Mapping[str, Sequence[Encoded]], names: Sequence[str]) -> list[Lesson]:
     """Conversations with the desk as the ears hear them, up to an answer that is not spoken whole."""
-    lessons = (lesson for name in names for lesson in heard(ears, codec.tokenizer, folder, name, rows[name]))
+    lessons = (lesson for name in names for lesson in heard(ears, folder, name, rows[name]))
     spoken = (list(takewhile(lambda exchange: exchange.units, lesson)) for lesson in lessons)
     return [lesson for lesson in spoken if lesson]
 

@@ -79,7 +79,7 @@ class Bench:
         self._options, self._folder = options, options.folder / "fun_audio_chat_groups"
         self._codec = nano_codec.load(codec_in(options.folder))
         model = self._untrained(5, 0)
-        lessons = by_desk(ears_of(model), self._codec, options.folder, made(options), CORPORA)
+        lessons = by_desk(ears_of(model), options.folder, made(options), CORPORA)
         self._lessons = Random(0).sample(lessons, min(len(lessons), options.conversations))
         plan = Plan(
             options.users,

@@ -52,7 +52,6 @@ from duologue.train.loss import Tensors
 from duologue.units import nano_codec
 from duologue.units.nano_codec import NanoCodec
 from duologue.units.nano_ears import WordEars
-from duologue.units.nano_front import NanoFront
 from nano_ears import conversations, word_ears
 from omni_flatten import DIALOGUES, QUESTIONS, timed
 from omni_flatten_data import codec_in, made, parser
@@ -91,7 +90,7 @@ def main() -> None:
     codec = nano_codec.load(codec_in(folder))
     with timed(own, "ears"):
         assert isinstance(model.ears, WordEars)
-        hear = partial(heard, model.ears, codec.tokenizer, folder)
+        hear = partial(heard, model.ears, folder)
         lessons = [lesson for name in (*DIALOGUES, *QUESTIONS) for lesson in hear(name, rows[name])]
         if options.instructions:
             lessons += instruct_s2s_reading.lessons(options.instructions, options.sound, model.ears, codec_units(codec))
@@ -128,11 +127,9 @@ def untrained(folder: Path, seed: int) -> LlamaOmni:
 # ---------------------------------------------------------------- what is learnt
 
 
-def heard(
-    ears: WordEars, front: NanoFront, folder: Path, corpus: str, rows: Sequence[Encoded]
-) -> Iterator[list[Exchange]]:
+def heard(ears: WordEars, folder: Path, corpus: str, rows: Sequence[Encoded]) -> Iterator[list[Exchange]]:
     """Each conversation, up to an answer that is cut: what the ears make of each question, its answer, its units."""
-    for told in conversations(ears, front, folder, corpus, rows):
+    for told in conversations(ears, folder, corpus, rows):
         yield [Exchange(one.words, one.answer.text, _spoken(one.answer)) for one in told]
 
 

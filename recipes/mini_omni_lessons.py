@@ -26,14 +26,13 @@ from duologue.model.words import CALL
 from duologue.systems import mini_omni
 from duologue.systems.mini_omni import Question, Task
 from duologue.systems.mini_omni_examples import Examples, Sample
-from duologue.units import nano_codec, snac_nano
+from duologue.units import snac_nano
 from duologue.units.codec import encode_whole
 from duologue.units.nano_ears import WordEars
 from duologue.whole import whole_file
 from nano_ears import HeardExchange, conversations
 from nano_levels import answers
 from omni_flatten import DIALOGUES, QUESTIONS
-from omni_flatten_data import codec_in
 
 LAST = ("multimodal", "multimodal_again")
 """The last stage, each time."""
@@ -80,10 +79,9 @@ def all_lessons(
     """The conversations of the corpora in an order drawn once. What is asked alone is answered aloud where the answer
     is among those of the dialogues."""
     spoken = codes_of(folder, {name: rows[name] for name in DIALOGUES})
-    front = nano_codec.load(codec_in(folder)).tokenizer
     found = list[Lesson]()
     for name in (*DIALOGUES, *QUESTIONS):
-        told = conversations(ears, front, heard_in, name, rows[name])
+        told = conversations(ears, heard_in, name, rows[name])
         found += [[_exchanged(words, spoken, one) for one in row] for row in told]
     return Random(0).sample(found, len(found))
 

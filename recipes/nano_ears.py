@@ -108,12 +108,10 @@ class HeardExchange:
     answer: Stretch
 
 
-def conversations(
-    ears: WordEars, front: NanoFront, folder: Path, corpus: str, rows: Sequence[Encoded]
-) -> list[list[HeardExchange]]:
+def conversations(ears: WordEars, folder: Path, corpus: str, rows: Sequence[Encoded]) -> list[list[HeardExchange]]:
     """The exchanges of each recording of a corpus that has any, up to an answer that is cut."""
     told = [_up_to_a_cut(list(exchanges(row))) for row in rows]
-    of_rows = vectors(folder, corpus, front, rows)
+    of_rows = vectors(folder, corpus, ears.ears.front, rows)
     questions = [of[slice(*window(asked, len(of)))] for of, row in zip(of_rows, told, strict=True) for asked, _ in row]
     words = iter(_kept(folder / "ears", corpus, ears, questions))
     return [[HeardExchange(asked, next(words), answer) for asked, answer in row] for row in told if row]
@@ -157,8 +155,11 @@ def heard(ears: WordEars, questions: Sequence[NDArray[np.float16]], batch: int =
 
 @torch.inference_mode()
 def vectors(folder: Path, corpus: str, front: NanoFront, rows: Sequence[Encoded]) -> list[NDArray[np.float16]]:
-    """Of the user's channel of each recording, [T, width]; computed once, and kept."""
-    path = folder / "ears" / f"{corpus}.npy"
+    """Of the user's channel of each recording, [T, width]; computed once, and kept for a front as it is saved."""
+    layers = b"".join(
+        each.bfloat16().view(torch.int16).numpy().tobytes() for each in front.layers.state_dict().values()
+    )
+    path = folder / "ears" / f"{corpus}_{zlib.crc32(layers):08x}.npy"
     counts = path.with_suffix(".counts.npy")
     if not path.exists():
         found = [_heard(front, folder / corpus / row.name) for row in track(rows, f"vectors of {corpus}")]

@@ -73,7 +73,7 @@ def test_units_of_all_sources_end_alike(
     told = [recipe("nano_ears").HeardExchange([], words, one) for one in (stretch, replace(stretch, cut=True))]
     monkeypatch.setattr(llama_omni, "conversations", lambda *_: [told])
     assert llama_omni.codec_units(codec())(np.zeros(9, np.float32)) == expected
-    ((whole, cut),) = llama_omni.heard(None, None, Path(), "", [])
+    ((whole, cut),) = llama_omni.heard(None, Path(), "", [])
     assert (whole.units, cut.units) == (expected, ())
 
 

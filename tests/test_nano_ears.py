@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import Tensor
 
 from duologue.data.encode import Encoded, Stretch
+from duologue.sound.wav import read_channels, write
 from duologue.train import Run, Stage, train
 from duologue.units.nano_ears import EarsConfig, NanoEars, WordEars, load, load_words, save
 from small_units import UNIT, noise
@@ -180,23 +183,37 @@ def test_conversations_are_heard_up_to_a_cut_once_and_as_in_a_call(tmp_path: Pat
         Stretch("assistant", 52, (1,) * 4, "no", turn=3, cut=True),
     ]
     rows = [
-        Encoded("row", (0,) * 100, (asked[0], answers[0], asked[1], answers[1], asked[2])),
-        Encoded("silent", (0,) * 30, ()),
+        Encoded("row.wav", (0,) * 100, (asked[0], answers[0], asked[1], answers[1], asked[2])),
+        Encoded("silent.wav", (0,) * 30, ()),
     ]
-    (tmp_path / "ears").mkdir()
-    np.save(tmp_path / "ears" / "some.counts.npy", [100, 30])
-    np.save(tmp_path / "ears" / "some.npy", drawn.normal(size=(130, 16)).astype(np.float16))
-    (found,) = made.conversations(word_ears(), None, tmp_path, "some", rows)
+    for row in rows:
+        sound = drawn.normal(0, 0.1, (len(row.user) * 640, 2))
+        (tmp_path / "some").mkdir(exist_ok=True)
+        write(tmp_path / "some" / row.name, sound.astype(np.float32), 16_000)
+    (found,) = made.conversations(word_ears(), tmp_path, "some", rows)
     assert [one.answer.text for one in found] == ["four", "no"]
-    vectors = np.load(tmp_path / "ears" / "some.npy")[slice(*made.window([asked[0]], 100))]
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        states = word_ears().ears.states(torch.from_numpy(vectors.astype(np.float32))[None])[0].float()
-    np.testing.assert_allclose(found[0].words, word_ears().words_in(states).numpy(), atol=2e-2)
+    np.testing.assert_allclose(found[0].words, in_a_call(word_ears(), tmp_path / "some" / "row.wav"), atol=2e-2)
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "ears").glob("words_*")}
-    (again,) = made.conversations(word_ears(), None, tmp_path, "some", rows)
+    (again,) = made.conversations(word_ears(), tmp_path, "some", rows)
     np.testing.assert_array_equal(again[1].words, found[1].words)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "ears").glob("words_*")} == kept
     assert len(kept) == 1
+    other = WordEars(deepcopy(ears()), word_ears().vectors).eval()
+    with torch.no_grad():
+        for weight in other.ears.front.parameters():
+            weight.mul_(1.5)
+    (otherwise,) = made.conversations(other, tmp_path, "some", rows)
+    expected = in_a_call(other, tmp_path / "some" / "row.wav")
+    np.testing.assert_allclose(otherwise[0].words, expected, atol=2e-2, err_msg="each hears through its own front")
+
+
+def in_a_call(ears: WordEars, path: Path) -> NDArray[np.float32]:
+    """The words of the first utterance of the test before, [W, D]."""
+    audio = torch.from_numpy(read_channels(path, 16_000)[:, 0].copy())[None]
+    first, last = recipe("nano_ears").window([Stretch("user", 5, (0,) * 9, "two", (8,), turn=0)], 100)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        states = ears.ears.states(ears.ears.front.all_vectors(audio)[:, first:last])[0].float()
+    return ears.words_in(states).numpy()
 
 
 def test_words_are_learnt_by_heart(tmp_path: Path) -> None:
