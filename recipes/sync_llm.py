@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -25,7 +25,7 @@ import torch
 
 import nano_text
 from duologue.data import encode
-from duologue.data.encode import Encoded
+from duologue.data.encode import Encoded, Stretch
 from duologue.data.tensors import Example
 from duologue.model.backbone import backbone, tokenizer_of
 from duologue.model.one_vocabulary import Codes
@@ -44,6 +44,10 @@ LEAST_WRITTEN = 16
 """Tokens of a question with its answer; most have more."""
 ASKS = 0.25
 """Share of the conversations with two channels in which the model is the one that asks: two of them can talk."""
+TOGETHER = 6
+"""Conversations with two channels that follow on each other."""
+BETWEEN_UNITS = (2, 20)
+"""Of silence between two of them, beside that before the first word."""
 HELD_OUT = 64
 SCHEDULES = {stage.name: stage.schedule for stage in STAGES}
 
@@ -154,11 +158,34 @@ def examples(model: SyncLLM, taught: Taught, rows: Sequence[Encoded], silence: i
         made = listening_examples(model, rows)
     elif taught.name == "two_channels":
         draw, window_chunks = Random(0), taught.row_tokens // (2 * model.config.slots + 2)
-        sides = [swapped(row, silence) if row.stretches and draw.random() < ASKS else row for row in rows]
-        made = two_channel_examples(model, sides, silence, window_chunks)
+        asking = [draw.random() < ASKS for _ in rows]
+        sides = [swapped(row, silence) for row, asks in zip(rows, asking, strict=True) if asks and row.stretches]
+        others = [row for row, asks in zip(rows, asking, strict=True) if not (asks and row.stretches)]
+        long = [*joined(sides, silence, draw), *joined(others, silence, draw)]
+        made = two_channel_examples(model, draw.sample(long, len(long)), silence, window_chunks)
     else:
         made = EXAMPLES[taught.name](model, rows, silence)
     return (one for one in made if len(one["said"]) <= taught.row_tokens)
+
+
+def joined(rows: Sequence[Encoded], silence: int, draw: Random) -> Iterator[Encoded]:
+    """Conversations one behind the other, so many at a time: whoever asks goes on asking when the answer is over, and
+    no silence is the last. Those of people who are not answered stay alone."""
+    talks = [row for row in rows if row.stretches]
+    yield from (row for row in rows if not row.stretches)
+    for first in range(0, len(talks), TOGETHER):
+        user, stretches = list[int](), list[Stretch]()
+        for row in talks[first : first + TOGETHER]:
+            behind = len(user)
+            stretches += [moved(stretch, behind) for stretch in row.stretches]
+            over = max(stretch.start + len(stretch.units) for stretch in row.stretches) + draw.randint(*BETWEEN_UNITS)
+            user += [*row.user[:over], *[silence] * (over - len(row.user))]
+        yield Encoded(talks[first].name, tuple(user), tuple(stretches))
+
+
+def moved(stretch: Stretch, units: int) -> Stretch:
+    """So many units later."""
+    return replace(stretch, start=stretch.start + units, ends=tuple(end + units for end in stretch.ends))
 
 
 def rehearsed(model: SyncLLM, tokens: int) -> list[Example]:
