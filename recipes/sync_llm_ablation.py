@@ -29,7 +29,7 @@ from duologue.evaluate.ears import answers_recogniser
 from duologue.synthesis import Plan
 from duologue.systems.sync_llm import STREAMS, Config, SyncLLM
 from duologue.systems.sync_llm_examples import channels, two_channel_examples
-from duologue.systems.sync_llm_talk import SyncSession, Talking, loaded
+from duologue.systems.sync_llm_talk import DRAWN, SyncSession, Talking, loaded
 from duologue.train import Causal, NextToken
 from duologue.whole import whole_file
 from omni_flatten_ablation import over
@@ -101,7 +101,7 @@ class Bench:
     def _measured(self, folder: Path) -> Figures:
         model, codec = loaded(folder)
         heard = [encoded_desk(self._codec, self._folder / "questions", row) for row in self._asked]
-        each = by_ear.all_listened(lambda: SyncSession(Talking(model, codec)), self._users)
+        each = by_ear.all_listened(lambda: SyncSession(Talking(model, codec, picking=DRAWN)), self._users)
         answers = [by_ear.answered(row, one, self._ears) for row, one in zip(self._asked, each, strict=True)]
         return Figures(
             **nats_a_second(model, heard, codec.silence[0], codec.unit_hz),

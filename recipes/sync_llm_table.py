@@ -64,7 +64,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=Path("runs/sync_llm_table"), help="recordings and figures")
     parser.add_argument("--questions", type=int, default=160)
     parser.add_argument("--dialogues", type=int, default=32, help="to go on with")
-    parser.add_argument("--temperature", type=float, default=0.8, help="of what it goes on with")
+    parser.add_argument("--temperature", type=float, default=0.8, help="of what is drawn")
     parser.add_argument("--latencies", type=int, nargs="+", default=list(LATENCIES_MS), help="ms")
     parser.add_argument("--noises", default=None, help="folder with a manifest of noises; default: synthetic noise")
     parser.add_argument("--threads", type=int, default=1)
@@ -101,7 +101,8 @@ def by_latency(options: argparse.Namespace) -> dict[str, Any]:
     ears, found = answers_recogniser(), {}
     for latency_ms in options.latencies:
         chunks = latency_ms // model.config.chunk_ms
-        talking, late_s = Talking(model, codec, chunks), (latency_ms - chunks * model.config.chunk_ms) / 1000
+        picking = Picking(options.temperature)
+        talking, late_s = Talking(model, codec, chunks, picking), (latency_ms - chunks * model.config.chunk_ms) / 1000
         heard = by_ear.all_listened(partial(SyncSession, talking), users, late_s)
         each = list(track(heard, f"{latency_ms} ms", total=len(users), console=Console(stderr=True)))
         found[str(latency_ms)] = asdict(measured(rows, each, ears, codec))

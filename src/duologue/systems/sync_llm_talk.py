@@ -35,7 +35,8 @@ from duologue.units.speaking import Voice
 
 # ---------------------------------------------------------------- what callers share
 
-LIKELIEST = Picking()
+LIKELIEST, DRAWN = Picking(), Picking(temperature=0.8)
+"""In each chunk silence is likelier than any one way to begin: who always takes the likeliest seldom speaks."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ SHIPPED = Path(__file__).parents[1] / "weights" / "sync_llm_nano"
 def session(
     model: str | Path | None = None,
     latency_chunks: int = 1,
-    picking: Picking = LIKELIEST,
+    picking: Picking = DRAWN,
     seed: int = 0,
     opening: Audio | None = None,
 ) -> SyncSession:
