@@ -7,8 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from duologue.dialogue import Message
 from duologue.serve.ahead import Ahead
-from duologue.session import Failed, Part, Turn, Wrote
+from duologue.session import Audio, Failed, Part, Turn, Wrote
 
 TURN = Turn(1)
 
@@ -122,3 +125,43 @@ def test_a_stopped_reply_may_go_on_after_the_next_one() -> None:
     assert take(second, 9) == [Wrote(f"2.{number}") for number in range(6)]
     assert take(first, 9) == [Wrote(f"1.{number}") for number in range(2, 6)]
     assert most_at_once == 1
+
+
+@dataclass
+class Eavesdropper(Counter):
+    """Keeps what it overhears, and takes as long as it is told to."""
+
+    overheard: list[int] = field(default_factory=list)
+    goes_on: threading.Event = field(default_factory=threading.Event)
+
+    def overhear(self, audio: Audio, history: tuple[Message, ...]) -> None:
+        self.overheard.append(len(audio))
+        self.goes_on.wait(10)
+
+
+def spoken(samples: int) -> tuple[Audio, tuple[Message, ...]]:
+    return np.zeros(samples, np.float32), ()
+
+
+def test_what_comes_while_it_still_listens_is_overheard_at_once_and_the_reply_waits() -> None:
+    system = Eavesdropper(last=5)
+    ahead = Ahead(system)
+    ahead.overhear(*spoken(1))
+    eventually(lambda: system.overheard == [1])
+    for samples in (2, 3, 4):
+        ahead.overhear(*spoken(samples))
+    parts = ahead.reply(TURN)
+    assert next(parts) is None
+    time.sleep(0.05)
+    assert system.made == 0
+    system.goes_on.set()
+    assert [part.text for part in take(parts, 3)] == ["1", "2", "4"]  # type: ignore[union-attr]
+    assert system.overheard == [1], "what was said before the turn was over is in the turn"
+    ahead.overhear(*spoken(5))
+    eventually(lambda: system.overheard == [1, 5])
+
+
+def test_who_overhears_nothing_is_not_asked_to() -> None:
+    ahead, before = Ahead(Counter(last=3)), threading.active_count()
+    ahead.overhear(*spoken(1))
+    assert threading.active_count() == before

@@ -14,7 +14,8 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 from typing import Final, Protocol, TypeVar, cast
 
-from duologue.session import Audio, Failed, Part, Turn, TurnTaker
+from duologue.dialogue import Message
+from duologue.session import Audio, Failed, Overhears, Part, Turn, TurnTaker
 
 ASK_AGAIN_S = 0.01
 """How soon a system that says "nothing yet" is asked again."""
@@ -47,6 +48,8 @@ class Ahead:
         """When the system last gave a sign of life."""
         self._system, self.parts = system, parts
         self._in_use = threading.Lock()
+        self._spoken: tuple[Audio, tuple[Message, ...]] | None = None
+        """What of the next turn is there to be overheard, and was not yet."""
 
     @property
     def said_hz(self) -> int:
@@ -65,7 +68,21 @@ class Ahead:
         """What is said in [N] samples at 16 kHz. Blocks; not to be called in the event loop."""
         return self._work(lambda: cast(_Transcriber, self._system).transcribe(audio))
 
+    def overhear(self, audio: Audio, history: tuple[Message, ...]) -> None:
+        """In a thread, if the system does. What comes while it is at work takes the place of what came before."""
+        if isinstance(self._system, Overhears):
+            waits, self._spoken = self._spoken is not None, (audio, history)
+            if not waits:
+                threading.Thread(target=self._work, args=(self._overhear,), name="overhearing", daemon=True).start()
+
+    def _overhear(self) -> None:
+        """Nothing, where a reply has begun meanwhile."""
+        spoken, self._spoken = self._spoken, None
+        if spoken is not None:
+            cast(Overhears, self._system).overhear(*spoken)
+
     def reply(self, turn: Turn) -> Iterator[Part | None]:
+        self._spoken = None
         work = _Work(self, turn)
         try:
             while not isinstance(part := work.take(), _Over):
