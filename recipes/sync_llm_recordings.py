@@ -2,14 +2,16 @@
 
     python recipes/sync_llm_recordings.py fisher fisher/audio --transcripts fisher/trans --folder runs/fisher \\
         --base Qwen/Qwen2-0.5B --hubert facebook/hubert-base-ls960 --clusters km500.npy --layer 9 --voice vocoder
-    python recipes/sync_llm_recordings.py moshi data.jsonl --base runs/omni_flatten/text/model --folder runs/mine
+    python recipes/sync_llm_recordings.py moshi data.jsonl --folder runs/mine --row-tokens 4096 \\
+        --base runs/omni_flatten/text/model
     python recipes/sync_llm_recordings.py stereo recordings --base TEXT_MODEL --stages two_channels --folder runs/bare
 
 Layouts: `fisher` (a folder, and one of transcripts), `moshi` (moshi-finetune's lines), `lhotse` (cuts), `stereo` (any
 folder of two-channel files, without transcripts: for the last stage alone), `manifest` (one that
-`data.two_channels.write` wrote). Units are HuBERT's, heard as they will be live, or those of a nano codec (`--codec`).
-Then the paper's stages, at its rates and batches where no others are given. Run it again to go on where it was stopped.
-It leaves `model` in the folder, which says which units it has:
+`data.two_channels.write` wrote). Units are HuBERT's, heard as they will be live (a look at each chunk, with what was
+before it and half a chunk behind it), or those of a nano codec (`--codec`). Then the paper's stages, at its rates and
+batches where no others are given. Run it again to go on where it was stopped. It leaves `model` in the folder, which
+says which units it has:
 
     duologue talk --system sync_llm --model runs/fisher/model question.wav answer.wav
     duologue eval --suite two_agents --system sync_llm --model runs/fisher/model
@@ -54,31 +56,28 @@ LAYOUTS: Mapping[str, Callable[[Path], Iterator[Recording]]] = {
 }
 Units = HubertCodecConfig | Path
 """HuBERT's, or the file of a nano codec."""
-REAL = "two_channels"
-"""The stage that needs no transcripts."""
+REAL = "two_channels"  # The stage that needs no transcripts.
 HELD_OUT = 50
 """Of so many conversations one is kept for validation, as in the paper."""
 WARM_SHARE = 0.05
 """Of a stage's steps, at most, the learning rate rises."""
-PAST_S = 2.0
-"""That HuBERT hears before a chunk; behind it it hears half a chunk."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parsed(arguments)
     torch.set_num_threads(options.threads)
-    units, manifest_file = chosen(options), options.folder / "manifest.jsonl"
+    units, given = chosen(options), options.layout == "manifest"
     encoder = encoder_of(units, options.device)
     config = sizes(encoder, options.chunk_ms)
     if isinstance(encoder, HubertLive) and options.voice is not None:
         HubertCodec(encoder, hifigan.of_folder(options.voice))
-    if options.layout == "manifest":
-        manifest_file = options.recordings
-    else:
+    model = SyncLLM.grown(backbone(options.base), tokenizer_of(options.base), codes(units), config, options.seed)
+    refuse_long_rows(model, options.row_tokens)
+    manifest_file: Path = options.recordings if given else options.folder / "manifest.jsonl"
+    if not given:
         two_channels.write(manifest_file, recordings(options))
     rows = conversations(manifest_file, options.folder, units, options.device, options.workers)
     refuse_without_turns(rows, options.stages)
-    model = SyncLLM.grown(backbone(options.base), tokenizer_of(options.base), codes(units), config, options.seed)
     teach(model, rows, encoder.silence[0], options)
     keep(model, units, encoder.silence, options.folder / "model")
     print(f"{options.folder / 'model'}: talk with it by duologue talk --system sync_llm --model PATH")
@@ -96,6 +95,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--clusters", type=Path, help="of HuBERT: file of the clusters' centres")
     parser.add_argument("--layer", type=int, default=11, help="of HuBERT: whose features are clustered, from 1")
     parser.add_argument("--normalized", action="store_true", help="HuBERT was trained on sound of unit variance")
+    parser.add_argument("--past-s", type=float, default=2.0, help="of HuBERT: what it hears before each chunk")
     parser.add_argument("--voice", type=Path, help="of HuBERT: folder of a unit HiFi-GAN that makes sound of its units")
     parser.add_argument("--chunk-ms", type=int, default=160)
     parser.add_argument("--stages", nargs="+", choices=list(EXAMPLES), default=list(EXAMPLES), help="default: all")
@@ -136,7 +136,7 @@ def chosen(options: argparse.Namespace) -> Units:
     config = HubertUnitsConfig(options.hubert, str(options.clusters), options.layer, normalized=options.normalized)
     whole = hubert.load(config)
     slots = sizes(whole, options.chunk_ms).slots
-    window = Window(round(PAST_S * whole.unit_hz), slots, slots // 2)
+    window = Window(round(options.past_s * whole.unit_hz), slots, slots // 2)
     return HubertCodecConfig(config, window, options.voice and str(options.voice))
 
 
@@ -202,11 +202,15 @@ def refuse_without_turns(rows: Sequence[Encoded], stages: Iterable[str]) -> None
 # ---------------------------------------------------------------- stages
 
 
+def refuse_long_rows(model: SyncLLM, row_tokens: int) -> None:
+    """Raises ValueError for rows that the model has no places for."""
+    places = getattr(model.lm.config.get_text_config(), "max_position_embeddings", row_tokens)
+    if row_tokens > places:
+        raise ValueError(f"rows of {row_tokens} tokens, the model has {places} places: --row-tokens {places}")
+
+
 def teach(model: SyncLLM, rows: Sequence[Encoded], silence: int, options: argparse.Namespace) -> None:
-    """The stages, from where the folder was left. Raises ValueError for rows that the model has no places for."""
-    places = getattr(model.lm.config.get_text_config(), "max_position_embeddings", options.row_tokens)
-    if options.row_tokens > places:
-        raise ValueError(f"rows of {options.row_tokens} tokens, the model has {places} places: --row-tokens {places}")
+    """The stages, from where the folder was left. Raises ValueError for one that nothing is learnt in."""
     held_out = rows[HELD_OUT - 1 :: HELD_OUT]
     learnt = [row for number, row in enumerate(rows, 1) if number % HELD_OUT]
     for stage in (stage for stage in STAGES if stage.name in options.stages):

@@ -122,10 +122,10 @@ def test_what_does_not_go_together_is_told_before_anything_is_encoded(tmp_path: 
 
 
 def test_rows_that_the_model_has_no_places_for_are_refused() -> None:
-    made = recipe("sync_llm_recordings")
-    few = made.parsed(["stereo", "x", "--folder", "y", "--base", "z", "--row-tokens", "100000"])
-    with pytest.raises(ValueError, match="rows of 100000 tokens, the model has 4096 places: --row-tokens 4096"):
-        made.teach(small(), CONVERSATIONS, 0, few)
+    refuse = recipe("sync_llm_recordings").refuse_long_rows
+    refuse(small(), 4096)
+    with pytest.raises(ValueError, match="rows of 4097 tokens, the model has 4096 places: --row-tokens 4096"):
+        refuse(small(), 4097)
 
 
 # ---------------------------------------------------------------- what is learnt from
