@@ -44,7 +44,7 @@ class Afterwards(NanoCodec):
 
 NOT_LIVE = (
     (tokenizer(), "NanoTokenizer cannot be talked with, it makes no sound of units: take a model and the nano codec"),
-    (Afterwards(tokenizer(), decoder()), "Afterwards cannot be talked with, the first frame gives 0 units of 1 books"),
+    (Afterwards(tokenizer(), decoder()), "Afterwards cannot be talked with, the sound of "),
 )
 """Units that no session can be begun with, and what is told of them."""
 

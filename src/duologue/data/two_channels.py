@@ -1,4 +1,5 @@
-"""Recordings of two people on two channels, brought into a manifest: Fisher, moshi-finetune's layout, Lhotse's cuts.
+"""Recordings of two people on two channels, brought into a manifest: Fisher, moshi-finetune's layout, Lhotse's cuts,
+files without transcripts.
 
     write("talk/manifest.jsonl", fisher("fisher/audio", "fisher/trans"))
     rows = [encoded(clip, tokenizer) for clip in manifest.read("talk/manifest.jsonl")]
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import soundfile
@@ -98,7 +99,9 @@ def moshi_finetune(lines: str | Path) -> Iterator[Recording]:
     for number, line in _lines(lines):
         try:
             path = lines.parent / json.loads(line)["path"]
-            words = json.loads(path.with_suffix(".json").read_text())["alignments"]
+            if not (words_file := path.with_suffix(".json")).is_file():
+                raise FileNotFoundError(f"{path} has no transcript: bring {words_file} there, or do without (`stereo`)")
+            words = json.loads(words_file.read_text())["alignments"]
             said = _utterances([(word, *times, speaker == SPEAKER_MAIN) for word, times, speaker in words])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{lines}:{number}: no recording with aligned words ({error!r})") from error
@@ -149,6 +152,19 @@ def _channel(supervision: Any) -> int:
     return int(channel if isinstance(channel, int) else channel[0])
 
 
+# ---------------------------------------------------------------- without transcripts
+
+
+def stereo(folder: str | Path, assistant_channel: int = 1) -> Iterator[Recording]:
+    """All stereo recordings of a folder of any depth. Nobody knows what is said in them, nor when. Raises
+    FileNotFoundError where there are none, ValueError for a channel that is none."""
+    if assistant_channel not in (0, 1):
+        raise ValueError(f"channel {assistant_channel} of the assistant: 0 is left, 1 right")
+    sounds = sorted(path for path in Path(folder).rglob("*") if path.suffix in SOUNDS)
+    for path in _some(sounds, folder, f"recordings ({', '.join(SOUNDS)})"):
+        yield Recording(path, 1 - assistant_channel, Dialogue(()))
+
+
 # ---------------------------------------------------------------- the manifest
 
 
@@ -182,12 +198,18 @@ def _row(recording: Recording, folder: Path) -> dict[str, Any]:
 
 def encoded(clip: Clip, encoder: UnitEncoder) -> Encoded:
     """A line of such a manifest in units. Who goes on after the other was silent goes on with a turn; what is said by
-    the other in between begins a new one."""
+    the other in between begins a new one. Where there is no transcript both channels are one stretch, and no turns.
+    Raises ValueError for a line that says no channel of the user's or whose file has not two."""
+    if (user := clip.rest.get("user_channel")) not in (0, 1):
+        raise ValueError(f'{clip.path}: its line has the "user_channel" {user!r}: give 0 (left) or 1 (right)')
     sound = read_channels(clip.path, encoder.heard_hz)
-    user = clip.rest["user_channel"]
-    said = [_within(one, len(sound) / encoder.heard_hz) for one in Dialogue.from_json(clip.rest["dialogue"])]
+    if sound.shape[1] != 2:
+        raise ValueError(f"{clip.path}: has {sound.shape[1]} channels; one for each of two speakers is needed")
+    duration_s = len(sound) / encoder.heard_hz
+    said = [_within(one, duration_s) for one in Dialogue.from_json(clip.rest.get("dialogue", []))]
     turns = np.cumsum([0, *(a.speaker != b.speaker for a, b in pairwise(said))]).tolist()
     heard = [Heard(u.speaker, u.start_s, u.end_s, u.text, turn) for u, turn in zip(said, turns, strict=False)]
+    heard = heard or [Heard(speaker, 0.0, duration_s, "") for speaker in get_args(Speaker)]
     return encode.encode(str(clip.path), sound[:, [user, 1 - user]], heard, encoder)
 
 

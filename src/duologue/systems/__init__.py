@@ -68,11 +68,14 @@ def _omni_flatten(model: str | Path | None = None, now: Callable[[], datetime] =
 
 
 def _sync_llm(
-    model: str | Path | None = None, now: Callable[[], datetime] = datetime.now, latency: int = 1
+    model: str | Path | None = None,
+    now: Callable[[], datetime] = datetime.now,
+    latency: int = 1,
+    voice: str | Path | None = None,
 ) -> SyncSession:
     from duologue.systems import sync_llm_talk
 
-    return sync_llm_talk.session(model, latency)
+    return sync_llm_talk.session(model, latency, voice=voice)
 
 
 SYSTEMS: dict[str, Callable[..., TurnTaker]] = {"clean_s2s": cascade}

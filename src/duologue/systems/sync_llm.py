@@ -17,7 +17,7 @@ malformed chunk can be generated.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import zip_longest
 from typing import Literal, NamedTuple, get_args
@@ -146,6 +146,13 @@ class SyncLLM(OneVocabulary):
     def alphabet(self) -> Alphabet:
         s0, s1 = self.ids["tags"].ids
         return Alphabet(s0, s1, self.ids["units"].ids)
+
+    @property
+    def memory(self) -> Memory:
+        """`MEMORY`, or what the language model has places for."""
+        places = getattr(self.lm.config.get_text_config(), "max_position_embeddings", MEMORY.slots)
+        slots = min(MEMORY.slots, places)
+        return replace(MEMORY, slots=slots, spare=min(MEMORY.spare, slots // 4))
 
 
 # ---------------------------------------------------------------- stages (section 4)

@@ -101,6 +101,21 @@ def turns_of(row: Encoded) -> list[Turn]:
     return turns
 
 
+def excerpts(row: Encoded, most_units: int) -> Iterator[Encoded]:
+    """A long conversation in pieces of whole turns, each of so many units or of one turn. What is in no turn, or has no
+    sound, is left out, and the user's channel with it: for stages that learn from turns."""
+    in_turns = sorted((s for s in row.stretches if s.turn is not None and s.units), key=lambda s: (s.turn, s.start))
+    piece: list[Stretch] = []
+    for _, turn in groupby(in_turns, key=lambda s: s.turn):
+        said = list(turn)
+        if piece and sum(len(stretch.units) for stretch in (*piece, *said)) > most_units:
+            yield Encoded(row.name, (), tuple(piece))
+            piece = []
+        piece += said
+    if piece:
+        yield Encoded(row.name, (), tuple(piece))
+
+
 def _sentences(model: SyncLLM, turns: Sequence[Turn], share: float, draw: np.random.Generator) -> Example:
     def sentence(stretch: Stretch) -> list[int]:
         return _spoken(model, stretch) if draw.random() < share else _in_text(model, stretch)

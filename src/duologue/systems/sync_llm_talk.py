@@ -29,7 +29,7 @@ from duologue.streaming import Memory
 from duologue.systems.sync_llm import MEMORY, SyncLLM
 from duologue.systems.sync_llm_call import Call, StreamingMind, last_unit
 from duologue.systems.sync_llm_format import Part, encode, spread
-from duologue.units import nano_codec
+from duologue.units import hubert_codec, nano_codec
 from duologue.units.codec import Codec, encode_whole, refuse_unless_live
 from duologue.units.speaking import Voice
 
@@ -73,11 +73,14 @@ class Talking:
 
 class SyncSession:
     """A conversation of one caller, a `session.Session`. The sound of a frame is said `delay_frames` after its place
-    on the clock: the decoder looks ahead. `opening`: units of its own that it begins with; somebody has to. Raises
-    ValueError for a codec that cannot be used live."""
+    on the clock: the decoder looks ahead. `opening`: units of its own that it begins with; somebody has to. An encoder
+    that looks ahead takes its time out of the latency. Raises ValueError for a codec that cannot be used live, or not
+    with so little latency."""
 
     def __init__(self, talking: Talking, opening: Sequence[int] = ()) -> None:
-        refuse_unless_live(talking.codec)
+        slots, latency = talking.model.config.slots, talking.latency_chunks
+        late = refuse_unless_live(talking.codec, slots, latency * slots)
+        self._frames_to_write = min(slots, max(1, latency * slots - late))
         self.talking, codec = talking, talking.codec
         self.said_hz, self.said_samples = codec.said_hz, codec.unit_samples
         self.heard_samples = round(codec.heard_hz / codec.unit_hz)
@@ -100,11 +103,11 @@ class SyncSession:
         """Hear [heard_samples] at 16 kHz, say [said_samples]. Raises ValueError for what is not one finite frame."""
         if np.shape(heard) != (self.heard_samples,) or not np.isfinite(heard).all():
             raise ValueError(f"a frame is {self.heard_samples} finite samples, not {np.shape(heard)}")
-        for _ in islice(self._work, -(-self.call.passes // self.talking.model.config.slots)):
+        for _ in islice(self._work, -(-self.call.passes // self._frames_to_write)):
             pass
         unit = self._next_unit()
         audio = torch.from_numpy(np.ascontiguousarray(heard, np.float32))[None]
-        self._hear(self.talking.codec.encode(audio, self._hearing)[:, 0, 0].tolist())
+        self._hear(self.talking.codec.encode(audio, self._hearing)[0, 0].tolist())
         self.frames += 1
         events = self._teller.tell(self.frames * self.frame_s, unit)
         sound = self._voice.say(None if unit == self.talking.codec.silence[0] else unit)
@@ -201,11 +204,14 @@ def session(
     picking: Picking = DRAWN,
     seed: int = 0,
     opening: Audio | None = None,
+    voice: str | Path | None = None,
 ) -> SyncSession:
-    """A conversation with a trained model (a folder with its codec; None: the nano one that comes along), which begins
-    with saying `opening`, [N] at 16 kHz. Raises ValueError, FileNotFoundError where there is none."""
+    """A conversation with a trained model (a folder that has its units; None: the nano one that comes along), which
+    begins with saying `opening`, [N] at 16 kHz. `voice`: of HuBERT units, the folder of a unit HiFi-GAN. Raises
+    ValueError, FileNotFoundError where there is none."""
     folder = Path(model or SHIPPED)
-    talking = Talking(*loaded(folder), latency_chunks, picking, seed)
+    found, codec = loaded(folder, voice)
+    talking = Talking(found, codec, latency_chunks, picking, seed, found.memory)
     return SyncSession(talking, () if opening is None else _units(opening, talking.codec))
 
 
@@ -215,6 +221,14 @@ def _units(sound: Audio, codec: Codec) -> list[int]:
 
 
 @lru_cache(maxsize=2)
-def loaded(folder: Path) -> tuple[SyncLLM, Codec]:
-    """What the sessions of the model in a folder share."""
-    return SyncLLM.load(folder), nano_codec.load(folder / nano_codec.CODEC)
+def loaded(folder: Path, voice: str | Path | None = None) -> tuple[SyncLLM, Codec]:
+    """What the sessions of the model in a folder share: it, and the units that it says it has."""
+    return SyncLLM.load(folder), _codec(folder, voice)
+
+
+def _codec(folder: Path, voice: str | Path | None) -> Codec:
+    if (folder / hubert_codec.UNITS).is_file():
+        return hubert_codec.load(folder, voice)
+    if voice is not None:
+        raise ValueError(f"{folder} has no HuBERT units: it speaks in the voice of its codec, leave --voice out")
+    return nano_codec.load(folder / nano_codec.CODEC)

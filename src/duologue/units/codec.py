@@ -105,17 +105,30 @@ class Codec(UnitEncoder, UnitDecoder, Protocol):
     """Both."""
 
 
-def refuse_unless_live(codec: Codec) -> None:
-    """Raises ValueError for a codec that no session can talk with: one without a decoder, or one that does not give a
-    unit for each frame as it comes (HuBERT and S3 hear the whole utterance first)."""
-    frame = torch.zeros(1, round(codec.heard_hz / codec.unit_hz))
-    _, books, units = codec.encode(frame, codec.start_encoder(1)).shape
+def refuse_unless_live(codec: Codec, chunk_units: int = 1, most_late_units: int = 0) -> int:
+    """By how many units a chunk of so many is known late, sound coming unit by unit.
+
+    Raises ValueError for a codec that no session can talk with: one without a decoder, one whose chunks are known later
+    than `most_late_units` (`HubertUnits` and S3 hear the whole utterance first), or not one by one.
+    """
+    frame, hearing = torch.zeros(1, round(codec.heard_hz / codec.unit_hz)), codec.start_encoder(1)
+    heard, known, books = 0, 0, codec.books
+    while known < chunk_units and heard < chunk_units + most_late_units:
+        _, books, units = codec.encode(frame, hearing).shape
+        heard, known = heard + 1, known + units
     if not hasattr(codec, "start_decoder"):
         why = "it makes no sound of units"
-    elif (books, units) != (1, 1):
-        why = f"the first frame gives {units} units of {books} books instead of one"
+    elif books != 1:
+        why = f"its units have {books} books instead of one"
+    elif known < chunk_units and 0 < codec.heard_ahead_s < math.inf:
+        late_ms = 1000 * most_late_units / codec.unit_hz
+        raise ValueError(
+            f"{type(codec).__name__} knows a chunk more than {late_ms:g} ms after its end: take a greater latency"
+        )
+    elif known != chunk_units:
+        why = f"the sound of {heard} units gives {known} units instead of {chunk_units}"
     else:
-        return
+        return heard - chunk_units
     raise ValueError(
         f"{type(codec).__name__} cannot be talked with, {why}: take a model and the nano codec that it was trained "
         "with (recipes/nano_units.py makes one)"

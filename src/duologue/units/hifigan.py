@@ -28,6 +28,8 @@ from duologue.units.released import fields_of, fill, folded, tensors_of
 DURATION_REACH_UNITS = 2
 """Units on each side that bear on a unit's duration."""
 _DURATION_TAPS = 3
+_WEIGHTS = ("g_*", "*.pt", "*.bin", "*.safetensors")
+"""How files of a vocoder's weights are called."""
 _INNER = partial(functional.leaky_relu, negative_slope=0.1)
 _LAST = partial(functional.leaky_relu, negative_slope=0.01)
 
@@ -167,3 +169,15 @@ def load(weights: str | Path, config: str | Path) -> HifiGan:
     vocoder = HifiGan(HifiGanConfig.read(fields_of(config)))
     fill(vocoder, folded(tensors_of(weights, inside="generator")), str(weights))
     return vocoder.eval()
+
+
+def of_folder(folder: str | Path) -> HifiGan:
+    """A vocoder out of a folder with its config.json and one file of weights. Raises as `load`; FileNotFoundError where
+    there is none of them, ValueError where there are several."""
+    weights = sorted(path for kind in _WEIGHTS for path in Path(folder).glob(kind))
+    if not weights or not (Path(folder) / "config.json").is_file():
+        raise FileNotFoundError(f"{folder} holds no unit HiFi-GAN: give a folder with its config.json and its weights")
+    if len(weights) > 1:
+        names = ", ".join(path.name for path in weights)
+        raise ValueError(f"{folder} holds several files of weights ({names}): leave one of them there")
+    return load(weights[0], Path(folder) / "config.json")

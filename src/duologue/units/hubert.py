@@ -1,9 +1,9 @@
 """HuBERT units: features of a middle layer of HuBERT (Hsu et al. 2021, arXiv 2106.07447), each as its nearest cluster.
 
 The model is transformers' `HubertModel`; its strides say how many units a second there are (50 as published, 25 with
-one more). It attends to the whole utterance, so nothing comes out before the last sound went in. Sound longer than a
-window is heard window by window, each with some sound around it; then units near an edge can differ from those of one
-long look.
+one more). It attends to the whole utterance, so nothing comes out before the last sound went in; `hubert_live` hears
+as it comes. Sound longer than a window is heard window by window, each with some sound around it; then units near an
+edge can differ from those of one long look.
 
 Letters in shapes: B batch, N samples, T units, D width.
 """
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from duologue.units.clusters import Clusters, read
-from duologue.units.codec import CodecState
+from duologue.units.codec import CodecState, UnitEncoder, encode_whole
 
 HEARD_HZ = 16_000
 _QUIET = 1e-3
@@ -35,8 +35,8 @@ class HubertUnitsConfig:
     """Which units. `source` is a folder or an id on the Hugging Face hub, `clusters` a file that `clusters.read` reads.
 
     layer       the transformer layer whose output is clustered, counted from 1
-    codes       how many clusters there must be
-    unit_hz     what the strides of the model must come to
+    codes       how many clusters there must be; None: as many as there are
+    unit_hz     what the strides of the model must come to; None: what they come to
     normalized  whether the model was trained on sound of unit variance (`normalize` in fairseq)
     window_s    the longest sound that is heard at once, and `around_s` what else is heard on both sides of a window
     """
@@ -44,8 +44,8 @@ class HubertUnitsConfig:
     source: str
     clusters: str
     layer: int = 11
-    codes: int = 1000
-    unit_hz: float = 50.0
+    codes: int | None = None
+    unit_hz: float | None = None
     normalized: bool = False
     window_s: float = 60.0
     around_s: float = 5.0
@@ -53,7 +53,7 @@ class HubertUnitsConfig:
 
 def llama_omni(source: str, clusters: str) -> HubertUnitsConfig:
     """mHuBERT base (`mhubert_base_vp_en_es_fr_it3`), layer 11, km1000; equal neighbours are merged."""
-    return HubertUnitsConfig(source, clusters)
+    return HubertUnitsConfig(source, clusters, codes=1000, unit_hz=50.0)
 
 
 def sync_llm(source: str, clusters: str) -> HubertUnitsConfig:
@@ -65,6 +65,13 @@ def merged(units: Tensor) -> tuple[Tensor, Tensor]:
     """Equal neighbours as one: units [T] → units [T'] and how many each stands for [T']."""
     once, counts = torch.unique_consecutive(units, return_counts=True)
     return once, counts
+
+
+def commonest_in_quiet(encoder: UnitEncoder) -> tuple[int]:
+    """The commonest unit of ten seconds of digital silence and ten of a quiet room."""
+    room = torch.randn(10 * encoder.heard_hz, generator=torch.Generator().manual_seed(0)) * _QUIET
+    units = encode_whole(encoder, torch.stack([torch.zeros_like(room), room]))
+    return (int(units.flatten().mode().values),)
 
 
 class HubertUnits:
@@ -92,13 +99,13 @@ class HubertUnits:
     def _refuse_strangers(self, model: Any) -> None:
         config, layers, width = self.config, len(model.encoder.layers), model.config.hidden_size
         for fits, there, wanted in (
-            (self.codes == config.codes, f"{self.codes} clusters", f"{config.codes}"),
+            (config.codes in (None, self.codes), f"{self.codes} clusters", f"{config.codes}"),
             (
                 self.clusters.width == width,
                 f"clusters of width {self.clusters.width}",
                 f"the model's {width}",
             ),
-            (self.unit_hz == config.unit_hz, f"{self.unit_hz:g} units a second", f"{config.unit_hz:g}"),
+            (config.unit_hz in (None, self.unit_hz), f"{self.unit_hz:g} units a second", f"{config.unit_hz}"),
             (layers >= config.layer > 0, f"{layers} layers in the model", f"layer {config.layer}"),
         ):
             if not fits:
@@ -108,10 +115,7 @@ class HubertUnits:
 
     @cached_property
     def silence(self) -> tuple[int, ...]:
-        """The commonest unit of ten seconds of digital silence and ten of a quiet room."""
-        room = torch.randn(10 * HEARD_HZ, generator=torch.Generator().manual_seed(0)) * _QUIET
-        units = torch.cat([self.units(torch.zeros_like(room)), self.units(room)])
-        return (int(units.mode().values),)
+        return commonest_in_quiet(self)
 
     def start_encoder(self, batch: int) -> CodecState:
         """All sound heard so far: [B, N]."""
@@ -177,9 +181,9 @@ class HubertUnits:
 # ---------------------------------------------------------------- weights
 
 
-def load(config: HubertUnitsConfig, dtype: torch.dtype = torch.float32) -> HubertUnits:
-    """The units of a configuration. Raises ValueError where there is no such HuBERT, where its weights lack
-    something or it does not fit the clusters; FileNotFoundError where there are no clusters."""
+def load(config: HubertUnitsConfig, dtype: torch.dtype = torch.float32, device: str = "cpu") -> HubertUnits:
+    """The units of a configuration, heard on the device. Raises ValueError where there is no such HuBERT, where its
+    weights lack something or it does not fit the clusters; FileNotFoundError where there are no clusters."""
     from transformers import AutoConfig, HubertModel
 
     clusters = read(config.clusters)
@@ -194,4 +198,4 @@ def load(config: HubertUnitsConfig, dtype: torch.dtype = torch.float32) -> Huber
     model, report = loaded
     if missing := sorted(report["missing_keys"]):
         raise ValueError(f"the weights of {config.source!r} lack {', '.join(missing[:3])} ({len(missing)} in all)")
-    return HubertUnits(model, clusters, config)
+    return HubertUnits(model.to(device), clusters, config)

@@ -154,8 +154,8 @@ def _agents(options: argparse.Namespace, opening: Audio) -> tuple[Session, Sessi
         1 if options.latency is None else options.latency,
         Picking(temperature=options.temperature),
     )
-    first = sync_llm_talk.session(options.model, latency, drawn, seed=1)
-    return first, sync_llm_talk.session(options.model, latency, drawn, seed=2, opening=opening)
+    make = partial(sync_llm_talk.session, options.model, latency, drawn, voice=options.voice)
+    return make(seed=1), make(seed=2, opening=opening)
 
 
 # ---------------------------------------------------------------- what is synthesised

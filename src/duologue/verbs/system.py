@@ -20,7 +20,7 @@ OWN = {
     "dtype": ("llama_omni", "mini_omni"),
     "rows": ("mini_omni",),
     "speaker": ("mini_omni",),
-    "voice": ("fun_audio_chat",),
+    "voice": ("fun_audio_chat", "sync_llm"),
 }
 """Options of some systems alone, which their factories take by the same name."""
 
@@ -41,7 +41,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rows", type=int, choices=[1, 2], help="mini_omni: 2 answers batch-parallel (default), 1 not")
     parser.add_argument(
-        "--voice", help="fun_audio_chat: CosyVoice 3, a folder or a hub id, for the released model; none: text alone"
+        "--voice",
+        help="fun_audio_chat: CosyVoice 3, a folder or a hub id, for the released model; none: text alone. sync_llm: "
+        "of HuBERT units, the folder of a unit HiFi-GAN",
     )
     parser.add_argument(
         "--speaker", type=int, help="mini_omni: who answers, of those that the model learnt (from 1 on)"
