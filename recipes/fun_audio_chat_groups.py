@@ -67,6 +67,7 @@ def parsed() -> argparse.Namespace:
     found.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     found.add_argument("--conversations", type=int, default=4_000, help="that each variant learns from")
     found.add_argument("--epochs", type=int, default=2, help="of tuning; alignment takes one")
+    found.add_argument("--batch-tokens", type=int, default=1_024, help="at groups of five; fewer are more updates")
     found.add_argument("--users", type=int, default=160, help="recorded test users, a question each")
     found.add_argument("--no-speech", action="store_true", help="do not listen to the answers, read them alone")
     return found.parse_args()
@@ -94,7 +95,8 @@ class Bench:
 
     def figures(self, group: int, seed: int) -> Figures:
         options = self._options
-        folder = self._folder / f"group_{group}_seed_{seed}_of_{options.conversations}_{options.epochs}"
+        size = f"{options.conversations}_{options.epochs}_{options.batch_tokens}"
+        folder = self._folder / f"group_{group}_seed_{seed}_of_{size}"
         kept = folder / "figures.json"
         if not kept.exists():
             found = asdict(self._tried(group, seed, folder))
@@ -105,15 +107,23 @@ class Bench:
         return untrained(self._options.folder, self._codec, fun_audio_chat.nano(group), seed)
 
     def _tried(self, group: int, seed: int, folder: Path) -> Figures:
-        model = self._untrained(group, seed)
+        model, batch_tokens = self._untrained(group, seed), self._options.batch_tokens
         silence = self._codec.silence[0]
         room = row_tokens(TUNING, group)
         learnt = list(examples(model, self._lessons, silence, room))
         unspoken = heard_clearly(ears_of(model), written(round(CLEAR * len(learnt)), 5))
         more = list(examples(model, unspoken, row_tokens=room, system=WRITES))
         held_out, learnt = learnt[:HELD_OUT], learnt[HELD_OUT:]
-        learn(model, stretched(replace(ALIGNMENT, seed=seed), group), learnt, held_out, folder / "pre_alignment")
-        tuning = replace(TUNING, epochs=self._options.epochs, seed=seed)
+        alignment = replace(ALIGNMENT, batch_tokens=batch_tokens, warmup_steps=10, seed=seed)
+        learn(model, stretched(alignment, group), learnt, held_out, folder / "pre_alignment")
+        tuning = replace(
+            TUNING,
+            batch_tokens=batch_tokens,
+            epochs=self._options.epochs,
+            learning_rate=1e-3,
+            warmup_steps=10,
+            seed=seed,
+        )
         learn(model, stretched(tuning, group), learnt + more, held_out, folder / "fine_tuning")
         answers = self._answers(model)
         return Figures(
