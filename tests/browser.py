@@ -188,7 +188,7 @@ def workshop(playwright: Playwright, house: House, tmp_path_factory: pytest.Temp
         yield page
 
 
-def wait_until(page: Page, condition: str, patience_s: float = 20.0) -> None:
+def wait_until(page: Page, condition: str, patience_s: float = 60.0) -> None:
     """Until the JavaScript expression is true. (The page's security policy forbids Playwright's own way.)"""
     give_up_s = time.monotonic() + patience_s
     while not page.evaluate(f"Boolean({condition})"):
