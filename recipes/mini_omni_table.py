@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import time
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +43,7 @@ from duologue.systems import mini_omni
 from duologue.systems.mini_omni import Task
 from duologue.systems.mini_omni_decoding import Decoding, answered
 from duologue.systems.mini_omni_turns import Talking, nano
+from duologue.verbs.fingerprint import fingerprint
 from duologue.whole import whole_file
 from llama_omni_pace import Clock
 from llama_omni_table import recorded
@@ -110,11 +110,8 @@ def asked_in(folder: Path, count: int | None) -> Iterator[Asked]:
 
 
 def known(folder: Path, model: Path, asked: Sequence[Asked], ears: Ears | None) -> Ways:
-    """What these very weights reached on so many questions, measured once."""
-    weights = 0
-    for part in sorted(model.rglob("*.safetensors")):
-        weights = zlib.crc32(part.read_bytes(), weights)
-    kept = folder / f"mini_omni_{weights:08x}_{len(asked)}{'' if ears else '_read'}.json"
+    """What this very model reached on so many questions, measured once."""
+    kept = folder / f"mini_omni_{fingerprint(model)}_{len(asked)}{'' if ears else '_read'}.json"
     if not kept.exists():
         found = TypeAdapter(Ways).dump_json(measured(nano(model), asked, ears, model.as_posix()))
         whole_file(kept, lambda file: file.write(found))

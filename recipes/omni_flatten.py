@@ -33,7 +33,6 @@ from duologue.data.encode import Encoded
 from duologue.data.tensors import Example
 from duologue.desk import questions
 from duologue.model.backbone import backbone, tokenizer_of
-from duologue.model.one_vocabulary import Codes
 from duologue.systems import omni_flatten
 from duologue.systems.omni_flatten import STAGES, STREAMS, Config, OmniFlatten
 from duologue.systems.omni_flatten_examples import EXAMPLES, with_some_sound, with_sound, without_sound
@@ -145,9 +144,7 @@ def _minutes(path: Path) -> dict[str, float]:
 
 def untrained(text: Path, codec: Path, config: Config, seed: int) -> OmniFlatten:
     """The text model with tags and units, which begin as what the codec knows of them."""
-    fsq = nano_codec.load(codec).tokenizer.fsq
-    words = tokenizer_of(text)
-    return OmniFlatten.grown(backbone(str(text)), words, Codes(fsq.codes, fsq.one_hot()), config, seed)
+    return OmniFlatten.grown(backbone(str(text)), tokenizer_of(text), nano_codec.codes_of(codec), config, seed)
 
 
 def keep(model: OmniFlatten, codec: Path, folder: Path) -> None:

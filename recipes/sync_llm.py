@@ -28,7 +28,6 @@ from duologue.data import encode
 from duologue.data.encode import Encoded, Stretch
 from duologue.data.tensors import Example
 from duologue.model.backbone import backbone, tokenizer_of
-from duologue.model.one_vocabulary import Codes
 from duologue.systems.sync_llm import PARTS_OF_TURN_BASED, STAGES, STREAMS, Config, Repeats, SyncLLM
 from duologue.systems.sync_llm_examples import EXAMPLES, listening_examples, swapped, two_channel_examples
 from duologue.train import Causal, NextToken, Run, Stage, train
@@ -111,8 +110,7 @@ def corpus(folder: Path, name: str) -> list[Encoded]:
 
 def untrained(text: Path, codec: Path, config: Config, seed: int) -> SyncLLM:
     """The text model with tags and units, which begin as what the codec knows of them."""
-    fsq = nano_codec.load(codec).tokenizer.fsq
-    return SyncLLM.grown(backbone(str(text)), tokenizer_of(text), Codes(fsq.codes, fsq.one_hot()), config, seed)
+    return SyncLLM.grown(backbone(str(text)), tokenizer_of(text), nano_codec.codes_of(codec), config, seed)
 
 
 def teach(model: SyncLLM, rows: dict[str, list[Encoded]], codec: Path, folder: Path, tokens: float, seed: int) -> None:
@@ -157,11 +155,11 @@ def examples(model: SyncLLM, taught: Taught, rows: Sequence[Encoded], silence: i
     if taught.name == "listening":
         made = listening_examples(model, rows)
     elif taught.name == "two_channels":
-        draw, window_chunks = Random(0), taught.row_tokens // (2 * model.config.slots + 2)
-        asking = [draw.random() < ASKS for _ in rows]
-        sides = [swapped(row, silence) for row, asks in zip(rows, asking, strict=True) if asks and row.stretches]
-        others = [row for row, asks in zip(rows, asking, strict=True) if not (asks and row.stretches)]
-        long = [*joined(sides, silence, draw), *joined(others, silence, draw)]
+        draw, window_chunks = Random(0), taught.row_tokens // model.config.chunk_tokens
+        asks = [draw.random() < ASKS and bool(row.stretches) for row in rows]
+        asking = [swapped(row, silence) for row, does in zip(rows, asks, strict=True) if does]
+        answering = [row for row, does in zip(rows, asks, strict=True) if not does]
+        long = [*joined(asking, silence, draw), *joined(answering, silence, draw)]
         made = two_channel_examples(model, draw.sample(long, len(long)), silence, window_chunks)
     else:
         made = EXAMPLES[taught.name](model, rows, silence)

@@ -158,8 +158,7 @@ def codes(units: Units) -> Codes:
     if isinstance(units, HubertCodecConfig):
         centres = clusters.read(units.hubert.clusters).centres
         return Codes(len(centres), centres)
-    fsq = nano_codec.load(units).tokenizer.fsq
-    return Codes(fsq.codes, fsq.one_hot())
+    return nano_codec.codes_of(units)
 
 
 def keep(model: SyncLLM, units: Units, silence: tuple[int, ...], folder: Path) -> None:
@@ -225,7 +224,7 @@ def teach(model: SyncLLM, rows: Sequence[Encoded], silence: int, options: argpar
 def examples(model: SyncLLM, stage: str, rows: Sequence[Encoded], silence: int, row_tokens: int) -> Iterator[Example]:
     """Long conversations are cut: between turns, or, with two channels, after so many chunks."""
     if stage == REAL:
-        made = two_channel_examples(model, rows, silence, row_tokens // (2 * model.config.slots + 2))
+        made = two_channel_examples(model, rows, silence, row_tokens // model.config.chunk_tokens)
     else:
         made = EXAMPLES[stage](model, [piece for row in rows for piece in excerpts(row, row_tokens // 2)], silence)
     return (one for one in made if len(one["said"]) <= row_tokens)

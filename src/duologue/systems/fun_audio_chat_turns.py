@@ -186,11 +186,6 @@ class Talker:
         self._talk.ask(0, asked)
         self._exchanges.append(Exchange(heard, [Round(asked)]))
 
-    def _ask(self, exchange: Exchange) -> None:
-        if exchange.heard is not None:
-            self._talk.heard(0, exchange.heard)
-        self._talk.ask(0, exchange.rounds[0].asked)
-
     def _recall(self, history: tuple[Message, ...]) -> None:
         """Bring memory to what both know."""
         asked = [n for n, message in enumerate(history) if message.role == "user"]
@@ -210,10 +205,10 @@ class Talker:
     def _read_anew(self) -> None:
         self._stale, self._talk = True, self._fresh()
         for exchange in self._exchanges:
-            self._ask(exchange)
-            for number, each in enumerate(exchange.rounds):
-                if number:
-                    self._talk.ask(0, each.asked)
+            if exchange.heard is not None:
+                self._talk.heard(0, exchange.heard)
+            for each in exchange.rounds:
+                self._talk.ask(0, each.asked)
                 self._talk.remember(0, each.said)
         self._stale = False
 

@@ -70,6 +70,11 @@ class Config:
         """Units of a speaker in a chunk."""
         return self.chunk_ms // self.unit_ms
 
+    @property
+    def chunk_tokens(self) -> int:
+        """That a chunk has at most: both speakers' units, and a tag before each."""
+        return 2 * self.slots + 2
+
 
 def paper() -> Config:
     """The best of its three sizes on Fisher; 200 and 240 ms are the others."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from duologue.units.codec import CodecState
 from duologue.units.nano_decoder import DecoderConfig, NanoDecoder
 from duologue.units.nano_tokenizer import NanoTokenizer, TokenizerConfig
 from duologue.whole import whole_file
+
+if TYPE_CHECKING:
+    from duologue.model.one_vocabulary import Codes
 
 CODEC = "nano_units.safetensors"
 """Its file in the folder of a model that speaks with it."""
@@ -96,3 +99,12 @@ def _built(sizes: dict[str, Any], tensors: dict[str, Tensor]) -> NanoCodec:
 
 def _tuples(sizes: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(size) if isinstance(size, list) else size for name, size in sizes.items()}
+
+
+def codes_of(path: str | Path) -> Codes:
+    """The units of the codec in a file, as a language model is given them: with what the codec knows of each. Raises as
+    `load`."""
+    from duologue.model.one_vocabulary import Codes
+
+    fsq = load(path).tokenizer.fsq
+    return Codes(fsq.codes, fsq.one_hot())

@@ -113,8 +113,7 @@ def _codes(codec: str) -> Codes:
 
     if codec in VERSIONS:
         return Codes(VERSIONS[codec].codes)
-    fsq = nano_codec.load(codec).tokenizer.fsq
-    return Codes(fsq.codes, fsq.one_hot())
+    return nano_codec.codes_of(codec)
 
 
 def _stage(options: argparse.Namespace, learner: Causal) -> Stage:
